@@ -1,0 +1,31 @@
+//! The custom resources of `devicecert.dev/v1alpha1`: what a user writes and reads. Types, defaults and CEL rules; no
+//! behaviour. `make crds` turns this module into `crds/`.
+
+mod authority;
+mod device;
+mod group;
+mod shared;
+
+pub use authority::*;
+pub use device::*;
+pub use group::*;
+pub use shared::*;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every resource here; also the prefix of our labels, annotations and finalizers.
+pub const GROUP: &str = "devicecert.dev";
+
+/// The finalizer on CertificateAuthorities, EnrollmentGroups and CA key Secrets: deletion waits while valid
+/// certificates depend on the object.
+pub const FINALIZER: &str = "devicecert.dev/in-use";
+
+/// All custom resource definitions, in the order they should be applied.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        CertificateAuthority::crd(),
+        EnrollmentGroup::crd(),
+        DeviceIdentity::crd(),
+    ]
+}

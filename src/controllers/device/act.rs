@@ -1,0 +1,275 @@
+//! Carries out a plan for a DeviceIdentity: a certificate on record first, then the Secret, then Ready.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    runtime::controller::Action,
+};
+use serde_json::json;
+
+use super::{
+    decide::{Observed, Plan, SecretState, Standing, Why, refused},
+    secret,
+};
+use crate::{
+    api::{ConditionStatus, DeviceIdentity, DevicePhase},
+    cluster::{self, ApiError, Outcome, patch_status},
+    controllers::Context,
+    metrics::Door,
+    pki::{Csr, KeyAlgorithm, PrivateKey},
+    policy::{Asked, Origin, Principal, Reason, Refusal, Statement, set_condition},
+    registrar::{Issued, Rejection},
+};
+
+pub(super) async fn act(
+    object: &DeviceIdentity,
+    context: &Context,
+    observed: &Observed,
+    plan: Plan,
+) -> Result<Action, Rejection> {
+    let why = match plan {
+        Plan::Settle(standing) => return settle(object, context, standing, cluster::now()).await,
+        Plan::Issue(why) => why,
+    };
+    let result = match &observed.device.origin {
+        Origin::Secret(name) => issue_into_secret(object, context, observed, name, &why).await,
+        Origin::Request | Origin::Outside => issue_for_request(object, context, observed).await,
+    };
+    match result {
+        Ok(()) => {
+            let note = match &why {
+                Why::First => "the first certificate was issued".to_string(),
+                Why::Renewal => "the certificate was renewed".to_string(),
+                Why::NamesChanged => "a certificate for the changed names was issued".to_string(),
+                Why::SecretLost(what) => format!("{what}; a new certificate was put in its place"),
+            };
+            let reason = match why {
+                Why::First => Reason::Issued,
+                Why::Renewal | Why::NamesChanged => Reason::Renewed,
+                Why::SecretLost(_) => Reason::SecretRestored,
+            };
+            context.events.normal(object.object_ref(&()), reason, &note);
+            // What was written comes back through the watch, and with it the next renewal time.
+            Ok(Action::requeue(Duration::from_secs(30)))
+        }
+        Err(rejection) if is_ours_to_retry(rejection.reason) => Err(rejection),
+        Err(rejection) => {
+            let now = cluster::now();
+            let refusal = Refusal::new(rejection.reason, rejection.message);
+            settle(object, context, refused(observed, &refusal, now), now).await
+        }
+    }
+}
+
+/// Failures that say nothing about the device: tried again soon, and not written into its status.
+fn is_ours_to_retry(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ApiUnavailable | Reason::Conflict | Reason::NotReady | Reason::Overloaded
+    )
+}
+
+/// Makes the status say how the device stands; writes only what differs.
+pub(super) async fn settle(
+    object: &DeviceIdentity,
+    context: &Context,
+    standing: Standing,
+    now: Timestamp,
+) -> Result<Action, Rejection> {
+    let old = object.status.clone().unwrap_or_default();
+    let mut new = old.clone();
+    new.phase = Some(standing.phase);
+    new.observed_generation = object.metadata.generation;
+    let problem = standing
+        .statements
+        .iter()
+        .rev()
+        .find(|statement| statement.status != ConditionStatus::True)
+        .cloned();
+    for statement in standing.statements {
+        set_condition(
+            &mut new.conditions,
+            statement,
+            object.metadata.generation,
+            now,
+        );
+    }
+    let api: Api<DeviceIdentity> = Api::namespaced(
+        context.clients.calls.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    if let Some(written) = patch_status(&api, object, &old, &new).await? {
+        context.devices.wrote(&written);
+        if let Some(problem) =
+            problem.filter(|problem| problem.reason != Reason::AwaitingEnrollment)
+        {
+            context
+                .events
+                .warning(object.object_ref(&()), problem.reason, &problem.message);
+        }
+    }
+    Ok(match standing.again {
+        Some(again) => Action::requeue(
+            again
+                .duration_since(now)
+                .try_into()
+                .unwrap_or(Duration::ZERO),
+        ),
+        None => Action::await_change(),
+    })
+}
+
+async fn issue_for_request(
+    object: &DeviceIdentity,
+    context: &Context,
+    observed: &Observed,
+) -> Result<(), Rejection> {
+    // The fleet does not keep the CSR; the object as it is now has it.
+    let api: Api<DeviceIdentity> =
+        Api::namespaced(context.clients.calls.clone(), &observed.device.namespace);
+    let name = object.name_any();
+    let full = api
+        .get(&name)
+        .await
+        .map_err(|e| ApiError::new("read DeviceIdentity", &name, e))?;
+    if full.resource_version() != object.resource_version() {
+        return Err(Refusal::new(Reason::Conflict, "the DeviceIdentity changed just now").into());
+    }
+    let pem = full.spec.request.as_deref().unwrap_or_default();
+    let csr = Csr::from_pem_or_der(pem.as_bytes())
+        .map_err(|e| Refusal::new(Reason::InvalidCsr, format!("spec.request: {e}")))?;
+    let issued = context
+        .registrar
+        .issue(
+            &full,
+            &Principal::Operator,
+            Asked::Csr(&csr),
+            Door::Operator,
+        )
+        .await?;
+    context.devices.wrote(&issued.device);
+    Ok(())
+}
+
+async fn issue_into_secret(
+    object: &DeviceIdentity,
+    context: &Context,
+    observed: &Observed,
+    name: &str,
+    why: &Why,
+) -> Result<(), Rejection> {
+    let secrets: Api<Secret> =
+        Api::namespaced(context.clients.calls.clone(), &observed.device.namespace);
+    let key = device_key(context, observed, &secrets, name, why).await?;
+    let issued = context
+        .registrar
+        .issue(
+            object,
+            &Principal::Operator,
+            Asked::OwnKey(key.public()),
+            Door::Operator,
+        )
+        .await?;
+    context.devices.wrote(&issued.device);
+    let pem = key.to_pkcs8_pem();
+    let wanted = secret::build(object, name, &issued.certificate, &issued.chain, &pem);
+    let written = match &observed.secret {
+        SecretState::Absent => secrets.create(&PostParams::default(), &wanted).await,
+        _ => patch_secret(context, observed, &secrets, name, &wanted).await,
+    };
+    let written = written
+        .map_err(|e| ApiError::new("write Secret", name, e))
+        .map_err(|error| match error.outcome() {
+            Outcome::Exists => Rejection::from(Refusal::new(
+                Reason::SecretNotOwned,
+                format!("a Secret {name} has just appeared and is left alone"),
+            )),
+            _ => error.into(),
+        })?;
+    context.devices.verified(
+        object.metadata.uid.as_deref().unwrap_or_default(),
+        written.resource_version().as_deref(),
+    );
+    become_ready(context, name, issued).await
+}
+
+/// The key for the next certificate: the one in the Secret where the group keeps keys, else a new one.
+async fn device_key(
+    context: &Context,
+    observed: &Observed,
+    secrets: &Api<Secret>,
+    name: &str,
+    why: &Why,
+) -> Result<PrivateKey, Rejection> {
+    let keeps = observed
+        .group
+        .as_ref()
+        .is_some_and(|group| !group.rotate_key);
+    if keeps
+        && matches!(why, Why::Renewal | Why::NamesChanged)
+        && observed.secret == SecretState::Intact
+    {
+        let found = secrets
+            .get_opt(name)
+            .await
+            .map_err(|e| ApiError::new("read Secret", name, e))?;
+        if let Some(key) = found.as_ref().and_then(secret::key) {
+            return Ok(key);
+        }
+    }
+    let algorithm = observed
+        .group
+        .as_ref()
+        .map_or(KeyAlgorithm::EcdsaP256, |group| group.key_algorithm);
+    context.registrar.new_key(algorithm).await
+}
+
+/// Merges our fields into our Secret, if it is still the same object.
+async fn patch_secret(
+    context: &Context,
+    observed: &Observed,
+    secrets: &Api<Secret>,
+    name: &str,
+    wanted: &Secret,
+) -> Result<Secret, kube::Error> {
+    let seen = context.fleet.secret(&observed.device.namespace, name);
+    let uid = seen.and_then(|seen| seen.metadata.uid.clone());
+    let body = json!({
+        "metadata": { "uid": uid, "labels": wanted.metadata.labels, "annotations": wanted.metadata.annotations },
+        "data": wanted.data,
+    });
+    secrets
+        .patch(name, &PatchParams::default(), &Patch::Merge(&body))
+        .await
+}
+
+/// The Secret is there: now, and not before, the device is Ready.
+async fn become_ready(context: &Context, name: &str, issued: Issued) -> Result<(), Rejection> {
+    let device = issued.device;
+    let old = device.status.clone().unwrap_or_default();
+    let mut new = old.clone();
+    new.phase = Some(DevicePhase::Active);
+    let statement = Statement::yes(
+        "Ready",
+        Reason::CertificateReady,
+        format!("the Secret {name} holds a valid certificate"),
+    );
+    set_condition(
+        &mut new.conditions,
+        statement,
+        device.metadata.generation,
+        cluster::now(),
+    );
+    let api: Api<DeviceIdentity> = Api::namespaced(
+        context.clients.calls.clone(),
+        &device.namespace().unwrap_or_default(),
+    );
+    if let Some(written) = patch_status(&api, &device, &old, &new).await? {
+        context.devices.wrote(&written);
+    }
+    Ok(())
+}

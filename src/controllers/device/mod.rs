@@ -1,0 +1,153 @@
+//! The DeviceIdentity controller: keeps the certificate of each device in the cluster valid and in its Secret, and says
+//! of every device how it stands.
+
+mod act;
+mod decide;
+mod memory;
+mod secret;
+
+pub use memory::Memory;
+
+use std::sync::Arc;
+
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt, runtime::controller::Action};
+
+use super::Context;
+use crate::{
+    api::{DeviceIdentity, ProvisioningStatus},
+    cluster::{self, ApiError},
+    policy::{Device, Group, GroupKey, Origin, Reason, Refusal},
+    registrar::Rejection,
+};
+use decide::{Observed, SecretState, decide, unreadable};
+
+/// Observes, decides, acts.
+pub(super) fn reconcile(
+    object: Arc<DeviceIdentity>,
+    context: Arc<Context>,
+) -> BoxFuture<'static, Result<Action, Rejection>> {
+    async move {
+        if object.metadata.deletion_timestamp.is_some() || context.devices.is_outdated(&object) {
+            // A newer version of the object is on its way here and will be looked at.
+            return Ok(Action::await_change());
+        }
+        let now = cluster::now();
+        let device = match Device::compile(&object) {
+            Ok(device) => device,
+            Err(refusal) => {
+                return act::settle(&object, &context, unreadable(&object, refusal), now).await;
+            }
+        };
+        let observed = observe(&object, device, &context).await?;
+        let plan = decide(&observed, now);
+        act::act(&object, &context, &observed, plan).await
+    }
+    .boxed()
+}
+
+async fn observe(
+    object: &DeviceIdentity,
+    device: Device,
+    context: &Context,
+) -> Result<Observed, Rejection> {
+    let key = GroupKey {
+        namespace: device.namespace.clone(),
+        name: device.group.clone(),
+    };
+    let group = match context.fleet.group(&key) {
+        Some(group) => Group::compile(&group),
+        None => Err(Refusal::new(
+            Reason::GroupNotFound,
+            format!(
+                "there is no EnrollmentGroup {key}: create it, or create this DeviceIdentity with another spec.groupRef"
+            ),
+        )),
+    };
+    let hindrance = match &group {
+        Err(refusal) => Some(refusal.clone()),
+        Ok(group) => hindrance(group, context),
+    };
+    let secret = match &device.origin {
+        Origin::Secret(name) => secret_state(object, &device, name, context).await?,
+        Origin::Request | Origin::Outside => SecretState::NotWanted,
+    };
+    Ok(Observed {
+        group: group.ok(),
+        hindrance,
+        secret,
+        renew_after: object.spec.renew_after.as_ref().map(|time| time.0),
+        sweep: context.devices.sweep_time(object),
+        device,
+    })
+}
+
+/// What the fleet already knows to stand in the way; the registrar has the last word.
+fn hindrance(group: &Group, context: &Context) -> Option<Refusal> {
+    if group.provisioning == ProvisioningStatus::Disabled {
+        let message = format!(
+            "group {}/{} is Disabled: it gives out no certificates",
+            group.namespace, group.name
+        );
+        return Some(Refusal::new(Reason::GroupDisabled, message));
+    }
+    let Some(authority) = context.fleet.authority(&group.namespace, &group.authority) else {
+        return Some(Refusal::new(
+            Reason::AuthorityNotFound,
+            format!(
+                "there is no CertificateAuthority {}/{}: create it, or correct the group's authorityRef",
+                group.namespace, group.authority
+            ),
+        ));
+    };
+    crate::registrar::read_authority_facts(&authority)
+        .usable()
+        .err()
+}
+
+async fn secret_state(
+    object: &DeviceIdentity,
+    device: &Device,
+    name: &str,
+    context: &Context,
+) -> Result<SecretState, Rejection> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let seen = context.fleet.secret(&device.namespace, name);
+    if let (Some(seen), Some(current)) = (&seen, &device.current)
+        && secret::is_owned(&seen.metadata, uid)
+        && secret::shows(&seen.metadata, current.fingerprint)
+        && context
+            .devices
+            .trusts(uid, seen.metadata.resource_version.as_deref())
+    {
+        return Ok(SecretState::Intact);
+    }
+    let api: Api<Secret> = Api::namespaced(context.clients.calls.clone(), &device.namespace);
+    let found = api
+        .get_opt(name)
+        .await
+        .map_err(|e| ApiError::new("read Secret", name, e))?;
+    let Some(found) = found else {
+        return Ok(SecretState::Absent);
+    };
+    if !secret::is_owned(&found.metadata, uid) {
+        return Ok(SecretState::Foreign(secret::owner_in_words(
+            &found.metadata,
+        )));
+    }
+    let Some(current) = &device.current else {
+        return Ok(SecretState::Damaged(
+            "no certificate is on record for it".into(),
+        ));
+    };
+    Ok(match secret::check(&found, current.fingerprint) {
+        Ok(()) => {
+            context
+                .devices
+                .verified(uid, found.resource_version().as_deref());
+            SecretState::Intact
+        }
+        Err(why) => SecretState::Damaged(why),
+    })
+}

@@ -1,0 +1,177 @@
+//! The EnrollmentGroup controller: says whether the group gives out certificates, and counts its devices.
+
+mod decide;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::{Api, Resource, ResourceExt, runtime::controller::Action};
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    api::{ConditionStatus, EnrollmentGroup, FINALIZER},
+    cluster::{self, patch_metadata, patch_status},
+    policy::{Group, GroupKey, Reason, Refusal},
+    registrar::Rejection,
+};
+use decide::{Observed, decide};
+
+/// The shortest time between two writes of a group's counts.
+const PACE: Duration = Duration::from_secs(10);
+/// How often a group is looked at without cause; its password Secret is read then.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// When each group's status was last written.
+#[derive(Default)]
+pub struct Memory {
+    written: Mutex<HashMap<String, Instant>>,
+}
+
+impl Memory {
+    /// How long a write of mere counts must still wait.
+    fn must_wait(&self, uid: &str) -> Option<Duration> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written
+            .get(uid)
+            .and_then(|at| PACE.checked_sub(at.elapsed()))
+    }
+
+    fn wrote(&self, uid: &str) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, at| at.elapsed() < PACE);
+        written.insert(uid.into(), Instant::now());
+    }
+}
+
+/// Observes, decides, acts.
+pub(super) fn reconcile(
+    group: Arc<EnrollmentGroup>,
+    context: Arc<Context>,
+) -> BoxFuture<'static, Result<Action, Rejection>> {
+    async move {
+        let key = GroupKey {
+            namespace: group.namespace().unwrap_or_default(),
+            name: group.name_any(),
+        };
+        let api: Api<EnrollmentGroup> =
+            Api::namespaced(context.clients.calls.clone(), &key.namespace);
+        let terminating = group.metadata.deletion_timestamp.is_some();
+        let protected = group
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER);
+        if !terminating && !protected {
+            let mut finalizers = group.finalizers().to_vec();
+            finalizers.push(FINALIZER.into());
+            patch_metadata(&api, group.as_ref(), json!({ "finalizers": finalizers })).await?;
+            return Ok(Action::await_change());
+        }
+
+        let observed = observe(&group, &key, &context).await?;
+        let now = cluster::now();
+        let old = group.status.clone().unwrap_or_default();
+        let new = decide(&old, &observed, now);
+        if terminating && observed.live.is_empty() {
+            if protected {
+                let others: Vec<_> = group
+                    .finalizers()
+                    .iter()
+                    .filter(|other| *other != FINALIZER)
+                    .cloned()
+                    .collect();
+                patch_metadata(&api, group.as_ref(), json!({ "finalizers": others })).await?;
+            }
+            return Ok(Action::await_change());
+        }
+
+        let uid = group.metadata.uid.as_deref().unwrap_or_default();
+        let only_counts =
+            old.conditions == new.conditions && old.observed_generation == new.observed_generation;
+        if let Some(wait) = context
+            .groups
+            .must_wait(uid)
+            .filter(|_| only_counts && old != new)
+        {
+            return Ok(Action::requeue(wait));
+        }
+        if patch_status(&api, group.as_ref(), &old, &new)
+            .await?
+            .is_some()
+        {
+            context.groups.wrote(uid);
+            if let Some(ready) = new
+                .conditions
+                .iter()
+                .find(|c| c.type_ == "Ready" && c.status != ConditionStatus::True)
+                && !only_counts
+            {
+                context
+                    .events
+                    .warning(group.object_ref(&()), observed.reason(), &ready.message);
+            }
+        }
+        let ready = new
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
+        let what_matters = (
+            group.metadata.generation,
+            group.metadata.uid.as_deref(),
+            ready.map(|ready| (ready.reason.as_str(), ready.message.as_str())),
+            terminating,
+        );
+        if context.wake.is_news(&format!("group/{key}"), what_matters) {
+            context.wake.devices_of_group(&context.fleet, &key).await;
+        }
+        Ok(Action::requeue(IDLE))
+    }
+    .boxed()
+}
+
+async fn observe(
+    group: &EnrollmentGroup,
+    key: &GroupKey,
+    context: &Context,
+) -> Result<Observed, Rejection> {
+    let devices = context.fleet.devices_of(key);
+    let hindrance = match hindrance(group, context).await {
+        Ok(()) => None,
+        Err(rejection) if rejection.reason == Reason::ApiUnavailable => return Err(rejection),
+        Err(rejection) => Some(Refusal::new(rejection.reason, rejection.message)),
+    };
+    Ok(Observed::new(group, &devices, hindrance, cluster::now()))
+}
+
+/// Why the group gives out nothing.
+async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rejection> {
+    let compiled = Group::compile(group)?;
+    let (authority, _) = context
+        .registrar
+        .authority(&compiled.namespace, &compiled.authority)
+        .await?;
+    authority.usable()?;
+    if let Some(rules) = &compiled.passwords {
+        let passwords = context
+            .registrar
+            .passwords(&compiled.namespace, &rules.secret)
+            .await?;
+        if !passwords.unusable().is_empty() {
+            return Err(Refusal::new(
+                Reason::PasswordsUnavailable,
+                format!(
+                    "the password Secret {} has hashes that are not accepted, of: {}. Make them with htpasswd -nB USER (bcrypt, \
+                     cost at most 14) or argon2",
+                    rules.secret,
+                    passwords.unusable().join(", ")
+                ),
+            )
+            .into());
+        }
+    }
+    Ok(())
+}

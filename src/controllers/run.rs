@@ -1,0 +1,180 @@
+//! Runs the controllers over the fleet's watches, once everything is known.
+
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Resource,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller,
+        controller::{Action, Config},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::{authority, device, group, wake::Wake};
+use crate::{
+    cluster::{Clients, Events},
+    fleet::{Feed, Fleet, Touched},
+    metrics::Counters,
+    policy::Reason,
+    registrar::{Keyring, LocalRegistrar, Rejection},
+};
+
+/// Changes that arrive together are looked at once.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+
+/// What every reconciliation has at hand.
+pub struct Context {
+    /// Kubernetes.
+    pub clients: Clients,
+    /// What is known.
+    pub fleet: Arc<Fleet>,
+    /// The door to certificates.
+    pub registrar: Arc<LocalRegistrar>,
+    /// The CA keys.
+    pub keyring: Arc<Keyring>,
+    /// Counters.
+    pub counters: Counters,
+    /// Events.
+    pub events: Arc<Events>,
+    /// The namespace of the CA keys.
+    pub key_namespace: String,
+    /// Wakes dependents.
+    pub wake: Wake,
+    /// What is remembered about devices.
+    pub devices: device::Memory,
+    /// What is remembered about groups.
+    pub groups: group::Memory,
+}
+
+/// The controllers of one process.
+pub struct Controllers {
+    tasks: JoinSet<()>,
+}
+
+impl Controllers {
+    /// Starts them; `concurrency` bounds the devices that are reconciled at the same time.
+    pub fn start(
+        context: &Arc<Context>,
+        feeds: Vec<Feed>,
+        keys: Touched<PartialObjectMeta<Secret>>,
+        concurrency: u16,
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        for feed in feeds {
+            start_scope(&mut tasks, context, feed, concurrency);
+        }
+        let (watching, ticking) = (context.clone(), context.clone());
+        tasks.spawn(async move {
+            let mut keys = keys;
+            while let Some(Ok(secret)) = keys.next().await {
+                if let Some((namespace, name)) = authority::owner_of_key(&secret.metadata) {
+                    watching.wake.authority(namespace, name).await;
+                }
+            }
+        });
+        tasks.spawn(async move { ticking.wake.tell_groups(&ticking.fleet).await });
+        Self { tasks }
+    }
+
+    /// Returns when any controller has ended, which none does of itself.
+    pub async fn ended(&mut self) {
+        let _ = self.tasks.join_next().await;
+    }
+}
+
+fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, concurrency: u16) {
+    let Feed {
+        scope,
+        authorities,
+        groups,
+        devices,
+        secrets,
+    } = feed;
+    let ears = context.wake.connect(scope.namespace.clone());
+    let controller =
+        Controller::for_stream(authorities, scope.authorities).reconcile_on(ears.authorities);
+    tasks.spawn(drive(
+        controller,
+        context.clone(),
+        "authority",
+        2,
+        authority::reconcile,
+    ));
+    let controller = Controller::for_stream(groups, scope.groups).reconcile_on(ears.groups);
+    tasks.spawn(drive(
+        controller,
+        context.clone(),
+        "group",
+        4,
+        group::reconcile,
+    ));
+    let controller = Controller::for_stream(devices, scope.devices)
+        .owns_stream(secrets)
+        .reconcile_on(ears.devices);
+    tasks.spawn(drive(
+        controller,
+        context.clone(),
+        "device",
+        concurrency,
+        device::reconcile,
+    ));
+}
+
+type Reconcile<K> = fn(Arc<K>, Arc<Context>) -> BoxFuture<'static, Result<Action, Rejection>>;
+
+async fn drive<K>(
+    controller: Controller<K>,
+    context: Arc<Context>,
+    name: &'static str,
+    concurrency: u16,
+    reconcile: Reconcile<K>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let outcomes = controller
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(concurrency))
+        .run(
+            move |object, context: Arc<Context>| async move {
+                // Nobody signs, and nobody judges, before everything is known.
+                context.fleet.wait_until_synced().await;
+                let started = Instant::now();
+                let result = reconcile(object, context.clone()).await;
+                context.counters.reconciled(name, started.elapsed());
+                result
+            },
+            move |object, rejection: &Rejection, context| {
+                context.counters.failed(name, rejection.reason);
+                let metadata = object.meta();
+                tracing::warn!(
+                    controller = name, namespace = metadata.namespace, name = metadata.name,
+                    reason = %rejection.reason, message = rejection.message, "reconciliation failed and will be tried again"
+                );
+                Action::requeue(pause(rejection.reason, metadata.uid.as_deref().unwrap_or_default()))
+            },
+            context,
+        );
+    exhaust(outcomes).await;
+}
+
+async fn exhaust(outcomes: impl Stream) {
+    let mut outcomes = std::pin::pin!(outcomes);
+    while outcomes.next().await.is_some() {}
+}
+
+/// How long to wait after a failure: soon after a conflict, a few seconds otherwise, not all objects at one moment.
+fn pause(reason: Reason, uid: &str) -> Duration {
+    let spread = uid.bytes().map(u64::from).sum::<u64>() % 2000;
+    match reason {
+        Reason::Conflict => Duration::from_millis(50 + spread / 20),
+        _ => Duration::from_millis(2000 + spread),
+    }
+}

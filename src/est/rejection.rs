@@ -1,0 +1,209 @@
+//! Rejections on the wire: which HTTP status each reason has, and which words go with it.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::{policy::Reason, registrar::Rejection};
+
+/// When a client may try again if the refusal itself does not say.
+const DEFAULT_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest text that a refusal may carry, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A rejection as it goes over the wire.
+#[derive(Debug)]
+pub(super) struct WireRejection {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Why, in one word and a sentence.
+    pub rejection: Rejection,
+    /// The methods that would be right, where the method was wrong. RFC 9110 §10.2.1.
+    pub allow: Option<&'static str>,
+}
+
+impl WireRejection {
+    /// The path exists, but not with this method. RFC 9110 §15.5.6.
+    pub fn method_not_allowed(operation: &str, allow: &'static str) -> Self {
+        let rejection = malformed(format!("The operation {operation} takes {allow}."));
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            rejection,
+            allow: Some(allow),
+        }
+    }
+
+    /// RFC 7030 knows the operation, this server does not offer it.
+    pub fn not_implemented(operation: &str) -> Self {
+        let rejection = reject(
+            Reason::UnknownOperation,
+            format!(
+                "The operation {operation} is not offered here. Make the key on the device and use simpleenroll or \
+                 simplereenroll."
+            ),
+        );
+        Self {
+            status: StatusCode::NOT_IMPLEMENTED,
+            rejection,
+            allow: None,
+        }
+    }
+
+    /// When to try again: always said with 503, otherwise if the registrar said it.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = match self.rejection.retry_after {
+            Some(wait) => wait,
+            None if self.status == StatusCode::SERVICE_UNAVAILABLE => DEFAULT_RETRY,
+            None => return None,
+        };
+        let started_second = u64::from(wait.subsec_nanos() > 0);
+        Some(wait.as_secs().saturating_add(started_second).max(1))
+    }
+
+    /// `Reason: sentence` and a newline, as RFC 8951 §3.1 wants errors: text for people. Our own faults are not explained
+    /// to strangers.
+    pub fn text(&self) -> String {
+        let message = match self.rejection.reason {
+            Reason::Internal => "The server met a fault of its own; its log says more.",
+            _ => self.rejection.message.as_str(),
+        };
+        let mut text = format!("{}: {}", self.rejection.reason, message);
+        text = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        text.truncate(text.floor_char_boundary(MAX_TEXT - 1));
+        text.push('\n');
+        text
+    }
+}
+
+impl From<Rejection> for WireRejection {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            status: status(rejection.reason),
+            rejection,
+            allow: None,
+        }
+    }
+}
+
+/// A refusal that will stay one until the client sends something else.
+pub(super) fn reject(reason: Reason, message: impl Into<String>) -> Rejection {
+    Rejection {
+        reason,
+        message: message.into(),
+        retry_after: None,
+    }
+}
+
+/// A request that is not a well-formed EST request.
+pub(super) fn malformed(message: impl Into<String>) -> Rejection {
+    reject(Reason::MalformedRequest, message)
+}
+
+/// The status of each reason. RFC 7030 §4.2.3, RFC 9110 §15.
+fn status(reason: Reason) -> StatusCode {
+    use Reason::*;
+    match reason {
+        CredentialsMissing | WrongPassword => StatusCode::UNAUTHORIZED,
+
+        InvalidCsr | MalformedRequest | InvalidRegistrationId => StatusCode::BAD_REQUEST,
+        TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        UnknownLabel | UnknownOperation | GroupNotFound => StatusCode::NOT_FOUND,
+
+        // Another request of the same kind will fare no better until a person changes something.
+        PasswordsDisabled
+        | UnknownCertificate
+        | CertificateExpired
+        | Expired
+        | NameMismatch
+        | NameTaken
+        | NameNotAllowed
+        | RegistrationIdNotAllowed
+        | NotRegistered
+        | KeyNotAllowed
+        | SameKeyRequired
+        | CertificateExists
+        | SubjectMismatch
+        | AuthorityNotAllowed
+        | WrongGroup
+        | WrongOrigin
+        | GroupDisabled
+        | Suspended
+        | Revoked => StatusCode::FORBIDDEN,
+        TooManyCertificates => StatusCode::TOO_MANY_REQUESTS,
+
+        // Nothing is wrong with the request: our side is not in order, for a moment or until someone repairs it.
+        ApiUnavailable | Conflict | NotReady | Overloaded | AuthorityNotFound
+        | AuthorityNotReady | GroupInvalid | PasswordsUnavailable | KeyLost | KeyMismatch
+        | InUse | InvalidSpec | StatusLost => StatusCode::SERVICE_UNAVAILABLE,
+
+        // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
+        AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
+        | AuthorityReady | Adopted | GroupReady | WritingSecret | SecretRestored | Released
+        | SecretNotOwned | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(reason: Reason, retry_after: Option<Duration>) -> WireRejection {
+        WireRejection::from(Rejection {
+            reason,
+            message: "Do something else.".into(),
+            retry_after,
+        })
+    }
+
+    #[test]
+    fn every_reason_is_a_client_or_server_error() {
+        for &reason in Reason::ALL {
+            let status = status(reason);
+            assert!(
+                status.is_client_error() || status.is_server_error(),
+                "{reason}: {status}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_503_says_when_to_try_again_and_never_at_once() {
+        for &reason in Reason::ALL {
+            let refusal = refusal(reason, None);
+            let expected = (refusal.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
+            assert_eq!(refusal.retry_after_seconds(), expected, "{reason}");
+        }
+        let after = |wait| refusal(Reason::NotReady, Some(wait)).retry_after_seconds();
+        assert_eq!(after(Duration::ZERO), Some(1));
+        assert_eq!(after(Duration::from_millis(1001)), Some(2));
+        assert_eq!(after(Duration::from_secs(30)), Some(30));
+    }
+
+    #[test]
+    fn the_text_is_the_reason_and_the_sentence() {
+        let text = refusal(Reason::SubjectMismatch, None).text();
+        assert_eq!(text, "SubjectMismatch: Do something else.\n");
+    }
+
+    #[test]
+    fn the_text_of_our_own_faults_gives_nothing_away() {
+        let refusal = WireRejection::from(reject(Reason::Internal, "key file /etc/ca.key is odd"));
+        assert_eq!(
+            refusal.text(),
+            "Internal: The server met a fault of its own; its log says more.\n"
+        );
+    }
+
+    #[test]
+    fn the_text_is_one_bounded_line_of_printable_characters() {
+        let message = format!("CN \"\x1b[31m\r\n{}\" is bad.", "ü".repeat(2000));
+        let text = WireRejection::from(malformed(message)).text();
+        assert!(text.len() <= MAX_TEXT);
+        assert_eq!(text.chars().filter(|c| c.is_control()).count(), 1);
+        assert!(text.ends_with('\n'));
+    }
+}

@@ -1,0 +1,72 @@
+//! A Kubernetes operator that gives every device a certificate for its whole life.
+//!
+//! The house, from the top; each floor uses only those below it:
+//!
+//! ```text
+//! cli          arguments -> a validated Config
+//! run          puts the house together
+//! health       /metrics, /healthz, /readyz
+//! controllers  Kubernetes in, Kubernetes out: observe -> decide -> act
+//! est          RFC 7030 front end; knows no CA key, no password file and no Kubernetes
+//! registrar    the one door: authenticate -> authorize -> sign -> record
+//! metrics      counters, and a collector over the fleet
+//! fleet        what we know: watched objects and indexes
+//! cluster      the one way to speak with the API server
+//! policy       PURE: who may have which certificate
+//! pki          PURE: X.509; knows nothing of Kubernetes
+//! api          the custom resources
+//! ```
+//!
+//! `tests/house.rs` reads the `use` lines and fails when one points up.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod cluster;
+pub mod controllers;
+pub mod est;
+pub mod fleet;
+pub mod health;
+pub mod metrics;
+pub mod pki;
+pub mod policy;
+pub mod registrar;
+pub mod run;
+
+use std::error::Error;
+
+/// Runs the operator until it is asked to stop.
+///
+/// # Errors
+/// In words for the terminal.
+pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
+    let (format, level) = arguments.logging();
+    let filter = tracing_subscriber::EnvFilter::try_new(level)
+        .map_err(|e| format!("--log-level {level}: {e}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        cli::LogFormat::Json => log.json().init(),
+        cli::LogFormat::Text => log.init(),
+    }
+    let config = arguments.validate()?;
+    // Fails only if a provider is installed already, which is then this one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run::run(config))?;
+    Ok(())
+}
+
+/// Prints the custom resource definitions, one YAML document each.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn print_crds() -> Result<(), Box<dyn Error>> {
+    for crd in api::crds() {
+        println!("---\n{}", serde_saphyr::to_string(&crd)?.trim_end());
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Which subject alternative names a group allows, with the device's own ID filled in.
+
+use std::net::IpAddr;
+
+use super::{Reason, Refusal, RegistrationId};
+use crate::{api, pki::SubjectAltNames};
+
+/// The compiled `allowedNames` of a group. Empty allows nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AllowedNames {
+    dns: Vec<String>,
+    ip: Vec<Network>,
+    uri: Vec<String>,
+}
+
+impl AllowedNames {
+    /// Compiles what a user wrote; an entry that cannot be understood is an error, never an omission.
+    pub fn parse(spec: &api::AllowedNames) -> Result<Self, String> {
+        for pattern in spec.dns_names.iter().chain(&spec.uris) {
+            let rest = pattern.replace("${registrationId}", "");
+            if rest.contains("${") {
+                return Err(format!(
+                    "allowedNames: {pattern:?} has a placeholder other than ${{registrationId}}"
+                ));
+            }
+        }
+        Ok(Self {
+            dns: spec
+                .dns_names
+                .iter()
+                .map(|name| {
+                    name.to_ascii_lowercase()
+                        .replace("${registrationid}", "${registrationId}")
+                })
+                .collect(),
+            ip: spec
+                .ip_addresses
+                .iter()
+                .map(|text| Network::parse(text))
+                .collect::<Result<_, _>>()?,
+            uri: spec.uris.clone(),
+        })
+    }
+
+    /// Refuses the first name that is not allowed to this device.
+    pub fn check(&self, names: &SubjectAltNames, id: &RegistrationId) -> Result<(), Refusal> {
+        let refuse = |kind: &str, field: &str, name: &str| {
+            Err(Refusal::new(
+                Reason::NameNotAllowed,
+                format!(
+                    "the {kind} {name:?} is not within the group's allowedNames.{field} for {id}: leave it out of the \
+                     request, or have the group allow it"
+                ),
+            ))
+        };
+        for name in &names.dns {
+            if name.starts_with("system:")
+                || !self
+                    .dns
+                    .iter()
+                    .any(|pattern| matches(pattern, name, id.folded(), '.'))
+            {
+                return refuse("DNS name", "dnsNames", name);
+            }
+        }
+        for ip in &names.ip {
+            if !self.ip.iter().any(|network| network.contains(*ip)) {
+                return refuse("IP address", "ipAddresses", &ip.to_string());
+            }
+        }
+        for uri in &names.uri {
+            if uri.starts_with("system:")
+                || !self
+                    .uri
+                    .iter()
+                    .any(|pattern| matches(pattern, uri, id.as_str(), '/'))
+            {
+                return refuse("URI", "uris", uri);
+            }
+        }
+        if let Some(kind) = names.other.first() {
+            return Err(Refusal::new(
+                Reason::NameNotAllowed,
+                format!(
+                    "the request has a subject alternative name of type {kind}: only DNS, IP and URI can be granted"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` fits `pattern`, where `*` stands for one or more characters other than `separator`.
+fn matches(pattern: &str, text: &str, id: &str, separator: char) -> bool {
+    // The ID goes in after the pattern was split at its stars, so an ID cannot bring a star along.
+    let pieces: Vec<String> = pattern
+        .split('*')
+        .map(|piece| piece.replace("${registrationId}", id))
+        .collect();
+    fits(&pieces, text, separator)
+}
+
+fn fits(pieces: &[String], text: &str, separator: char) -> bool {
+    let Some((first, rest)) = pieces.split_first() else {
+        return text.is_empty();
+    };
+    let Some(after) = text.strip_prefix(first.as_str()) else {
+        return false;
+    };
+    if rest.is_empty() {
+        return after.is_empty();
+    }
+    after
+        .char_indices()
+        .take_while(|(_, c)| *c != separator)
+        .any(|(at, c)| fits(rest, &after[at + c.len_utf8()..], separator))
+}
+
+/// An IP network, such as `10.0.0.0/8`; a single address is the network of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "allowedNames.ipAddresses: {text:?} is neither an IP address nor a CIDR such as 10.0.0.0/8"
+            )
+        };
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix
+                .parse::<u8>()
+                .ok()
+                .filter(|bits| *bits <= longest)
+                .ok_or_else(wrong)?,
+            None => longest,
+        };
+        Ok(Self { address, prefix })
+    }
+
+    fn contains(self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (u64::from(net.to_bits()) >> shift) == (u64::from(ip.to_bits()) >> shift)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128 - u32::from(self.prefix);
+                net.to_bits().checked_shr(shift) == ip.to_bits().checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn allowed(dns: &[&str], ip: &[&str], uri: &[&str]) -> AllowedNames {
+        let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        AllowedNames::parse(&api::AllowedNames {
+            dns_names: strings(dns),
+            ip_addresses: strings(ip),
+            uris: strings(uri),
+        })
+        .unwrap()
+    }
+
+    fn dns(allowed: &AllowedNames, name: &str, id: &str) -> bool {
+        let names = SubjectAltNames {
+            dns: vec![name.into()],
+            ..Default::default()
+        };
+        allowed
+            .check(&names, &RegistrationId::parse(id).unwrap())
+            .is_ok()
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        assert!(!dns(&AllowedNames::default(), "a.example.com", "a"));
+    }
+
+    #[test]
+    fn the_own_id_binds_a_name_to_one_device() {
+        let names = allowed(&["${registrationId}.dev.example.com"], &[], &[]);
+        assert!(dns(&names, "cam1.dev.example.com", "Cam1"));
+        assert!(!dns(&names, "cam2.dev.example.com", "cam1"));
+    }
+
+    #[test]
+    fn a_star_stays_within_one_label() {
+        let names = allowed(&["*.example.com", "db-*.internal"], &[], &[]);
+        assert!(dns(&names, "a.example.com", "x"));
+        assert!(!dns(&names, "a.b.example.com", "x"));
+        assert!(!dns(&names, ".example.com", "x"));
+        assert!(!dns(&names, "example.com", "x"));
+        assert!(dns(&names, "db-7.internal", "x"));
+        assert!(!dns(&names, "db-.internal", "x"));
+    }
+
+    #[test]
+    fn addresses_must_be_inside_a_network() {
+        let names = allowed(
+            &[],
+            &["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::/0"],
+            &[],
+        );
+        let check = |ip: &str| {
+            let sans = SubjectAltNames {
+                ip: vec![ip.parse().unwrap()],
+                ..Default::default()
+            };
+            names
+                .check(&sans, &RegistrationId::parse("x").unwrap())
+                .is_ok()
+        };
+        assert!(check("10.255.0.1") && check("192.0.2.7") && check("2001:db8::1"));
+        assert!(!check("11.0.0.1") && !check("192.0.2.8"));
+    }
+
+    #[test]
+    fn unknown_kinds_and_malformed_entries_fail_closed() {
+        let sans = SubjectAltNames {
+            other: vec!["rfc822Name".into()],
+            ..Default::default()
+        };
+        let refusal = allowed(&["*"], &[], &[])
+            .check(&sans, &RegistrationId::parse("x").unwrap())
+            .unwrap_err();
+        assert_eq!(refusal.reason, Reason::NameNotAllowed);
+        let bad = api::AllowedNames {
+            ip_addresses: vec!["10.0.0.0/33".into()],
+            ..Default::default()
+        };
+        assert!(AllowedNames::parse(&bad).is_err());
+        let bad = api::AllowedNames {
+            dns_names: vec!["${device}.x".into()],
+            ..Default::default()
+        };
+        assert!(AllowedNames::parse(&bad).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_device_never_gets_a_name_bound_to_another(a in "[a-z0-9]{1,8}", b in "[a-z0-9]{1,8}") {
+            prop_assume!(a != b);
+            let names = allowed(&["${registrationId}.example.com"], &[], &[]);
+            let own = format!("{}.example.com", a);
+            let others = format!("{}.example.com", b);
+            prop_assert!(dns(&names, &own, &a));
+            prop_assert!(!dns(&names, &others, &a));
+        }
+    }
+}

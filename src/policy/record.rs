@@ -1,0 +1,131 @@
+//! What is written into a DeviceIdentity's status when a certificate was signed, before anybody sees it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    Device, Grant, Origin, Principal, Reason, Statement, authorize::MOST_PREVIOUS, set_condition,
+};
+use crate::{
+    api::{self, DeviceCertificate, DeviceIdentityStatus, DevicePhase, PreviousCertificate},
+    pki::{Certificate, Clipped},
+};
+
+/// A signed certificate on its way into the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording<'a> {
+    /// The device as it was when the decision was made.
+    pub device: &'a Device,
+    /// Who asked.
+    pub principal: &'a Principal,
+    /// What was granted.
+    pub grant: &'a Grant,
+    /// What was signed.
+    pub certificate: &'a Certificate,
+    /// When it is to be renewed.
+    pub renewal_time: Timestamp,
+    /// metadata.generation of the object.
+    pub generation: Option<i64>,
+    /// The present moment.
+    pub now: Timestamp,
+}
+
+/// The status with the new certificate in it. Older certificates that are still valid move to `previous`.
+pub fn record(status: &DeviceIdentityStatus, recording: &Recording<'_>) -> DeviceIdentityStatus {
+    let Recording {
+        device,
+        principal,
+        grant,
+        certificate,
+        now,
+        ..
+    } = *recording;
+    let mut status = status.clone();
+    let retired = status.certificate.take().map(|old| PreviousCertificate {
+        serial_number: old.serial_number,
+        not_after: old.not_after,
+        fingerprint: old.fingerprint,
+        key_fingerprint: old.key_fingerprint,
+        issuer_fingerprint: old.issuer_fingerprint,
+    });
+    status.previous = retired
+        .into_iter()
+        .chain(std::mem::take(&mut status.previous))
+        .filter(|past| past.not_after.0 > now)
+        .take(MOST_PREVIOUS)
+        .collect();
+    let renewed = device.current.is_some();
+    let validity = certificate.validity();
+    status.certificate = Some(DeviceCertificate {
+        serial_number: certificate.serial().to_string(),
+        not_before: Time(validity.not_before),
+        not_after: Time(validity.not_after),
+        renewal_time: Time(recording.renewal_time),
+        fingerprint: certificate.fingerprint().to_string(),
+        key_fingerprint: certificate.key_fingerprint().to_string(),
+        issuer_fingerprint: grant.issuer().to_string(),
+        issuer: certificate.issuer().to_string(),
+        subject: certificate.subject().to_string(),
+        requested_subject: grant.requested_subject().map(ToString::to_string),
+        subject_alt_names: grant.names().to_texts(),
+        request_digest: grant.request_digest().to_string(),
+        requester: principal.to_string(),
+        pem: match device.origin {
+            Origin::Secret(_) => None,
+            Origin::Request | Origin::Outside => Some(certificate.to_pem()),
+        },
+    });
+    let reason = match (grant.clipped(), renewed) {
+        (Clipped::ToIssuer, _) => Reason::ValidityShortened,
+        (Clipped::No, true) => Reason::Renewed,
+        (Clipped::No, false) => Reason::Issued,
+    };
+    let shortened = match grant.clipped() {
+        Clipped::ToIssuer => {
+            "; its issuer ends then, so it is shorter than the group's profile asks"
+        }
+        Clipped::No => "",
+    };
+    let message = format!(
+        "certificate {} is valid until {}{shortened}",
+        certificate.serial(),
+        validity.not_after
+    );
+    set_condition(
+        &mut status.conditions,
+        Statement::yes("Issued", reason, message),
+        recording.generation,
+        now,
+    );
+    status.observed_generation = recording.generation;
+    let ready = match &device.origin {
+        Origin::Secret(secret) if !is_ready(&status) => {
+            status.phase = Some(DevicePhase::Issuing);
+            Some(Statement::no(
+                "Ready",
+                Reason::WritingSecret,
+                format!("the certificate is on its way into the Secret {secret}"),
+            ))
+        }
+        Origin::Secret(_) => None,
+        Origin::Request | Origin::Outside => {
+            status.phase = Some(DevicePhase::Active);
+            Some(Statement::yes(
+                "Ready",
+                Reason::CertificateReady,
+                "the device has a valid certificate",
+            ))
+        }
+    };
+    if let Some(ready) = ready {
+        set_condition(&mut status.conditions, ready, recording.generation, now);
+    }
+    status
+}
+
+fn is_ready(status: &DeviceIdentityStatus) -> bool {
+    status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == api::ConditionStatus::True)
+}

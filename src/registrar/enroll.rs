@@ -1,0 +1,292 @@
+//! Enrolment from outside: the EST operations in terms of the registrar.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    ResourceExt,
+    api::{ObjectMeta, PostParams},
+};
+
+use super::{
+    EnrollmentRequest, Registrar, Rejection, authenticate::Authenticated, authority_chain,
+    local::LocalRegistrar,
+};
+use crate::{
+    api::{DeviceIdentity, DeviceIdentitySpec, LocalRef, Registration},
+    cluster::{self, ApiError, Outcome},
+    metrics::Door,
+    pki::{Certificate, Csr},
+    policy::{Asked, Device, Group, GroupKey, Principal, Reason, Refusal, RegistrationId},
+};
+
+/// How often a decision is made anew because the object changed under it.
+const TRIES: usize = 5;
+/// For how long the same request is answered with the same certificate.
+const RETRY: SignedDuration = SignedDuration::from_secs(60);
+
+impl Registrar for LocalRegistrar {
+    async fn authorities(&self, label: Option<&str>) -> Result<Vec<Vec<u8>>, Rejection> {
+        self.ready()?;
+        let key = self.labels.resolve(label)?;
+        // Trust anchors are public and change slowly, so what the watch last said is good enough, and is there even
+        // while the API server is away.
+        let chain = self.fleet().group(&key).and_then(|group| {
+            let authority = self
+                .fleet()
+                .authority(&key.namespace, &group.spec.authority_ref.name)?;
+            authority_chain(&authority)
+        });
+        let Some(chain) = chain else {
+            if self.fleet().group(&key).is_none() {
+                return Err(unknown_group(&key).into());
+            }
+            let message = format!("the authority of group {key} is not ready yet");
+            return Err(Refusal::new(Reason::AuthorityNotReady, message).into());
+        };
+        let now = cluster::now();
+        let valid = |certificate: &&Certificate| {
+            let validity = certificate.validity();
+            validity.not_before <= now && now < validity.not_after
+        };
+        Ok(chain
+            .iter()
+            .filter(valid)
+            .map(|certificate| certificate.der().to_vec())
+            .collect())
+    }
+
+    async fn enroll(&self, request: EnrollmentRequest) -> Result<Vec<u8>, Rejection> {
+        let key = self.labels.resolve(request.label.as_deref());
+        let result = match key {
+            Ok(key) => self.enroll_in(&key, &request).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        result.map(|certificate| certificate.der().to_vec())
+    }
+}
+
+fn unknown_group(key: &GroupKey) -> Refusal {
+    Refusal::new(
+        Reason::UnknownLabel,
+        format!("there is no enrolment group {key} here"),
+    )
+}
+
+impl LocalRegistrar {
+    fn ready(&self) -> Result<(), Refusal> {
+        if self.fleet().is_synced() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::NotReady,
+            "the operator is starting and has not read the fleet yet",
+        ))
+    }
+
+    async fn enroll_in(
+        &self,
+        key: &GroupKey,
+        request: &EnrollmentRequest,
+    ) -> Result<Certificate, Rejection> {
+        let prepared = self.prepare(key, request).await;
+        let (principal, csr, mut device) = match prepared {
+            Ok(prepared) => prepared,
+            Err(rejection) => {
+                self.counters.refused(Door::Est, rejection.reason);
+                return Err(rejection);
+            }
+        };
+        for _ in 0..TRIES {
+            if let Some(certificate) = self.answer_to_retry(&device, &principal, &csr).await? {
+                return Ok(certificate);
+            }
+            match self
+                .issue(&device, &principal, Asked::Csr(&csr), Door::Est)
+                .await
+            {
+                Err(rejection) if rejection.reason == Reason::Conflict => {
+                    device = self
+                        .read_device(&key.namespace, &device.name_any())
+                        .await?
+                        .ok_or_else(|| {
+                            Refusal::new(
+                                Reason::NotRegistered,
+                                format!("{} was deleted just now", device.name_any()),
+                            )
+                        })?;
+                }
+                Err(rejection) => return Err(rejection),
+                Ok(issued) => {
+                    tracing::info!(
+                        device = issued.device.name_any(), namespace = key.namespace, group = key.name, %principal,
+                        serial = %issued.certificate.serial(), "certificate issued over EST"
+                    );
+                    return Ok(issued.certificate);
+                }
+            }
+        }
+        let message = format!(
+            "{} is being changed by others at this moment: try again",
+            device.name_any()
+        );
+        Err(Refusal::new(Reason::Conflict, message).into())
+    }
+
+    /// Everything before the decision: who asks, what is asked, and for which device.
+    async fn prepare(
+        &self,
+        key: &GroupKey,
+        request: &EnrollmentRequest,
+    ) -> Result<(Principal, Csr, DeviceIdentity), Rejection> {
+        self.ready()?;
+        if !self.fleet().watches(&key.namespace) {
+            return Err(unknown_group(key).into());
+        }
+        let group = self
+            .group(key)
+            .await
+            .map_err(|rejection| match rejection.reason {
+                Reason::GroupNotFound => unknown_group(key).into(),
+                _ => rejection,
+            })?;
+        let Authenticated { principal, device } = self
+            .authenticate(&request.credentials, &group, cluster::now())
+            .await?;
+        let csr = Csr::from_der(&request.csr)
+            .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
+        let device = match device {
+            Some(device) => device.as_ref().clone(),
+            None => self.device_named_by(&csr, &group, &principal).await?,
+        };
+        Ok((principal, csr, device))
+    }
+
+    /// The device whose ID is the CSR's common name; registered now if the group is open to unknown ones.
+    async fn device_named_by(
+        &self,
+        csr: &Csr,
+        group: &Group,
+        principal: &Principal,
+    ) -> Result<DeviceIdentity, Rejection> {
+        let name = csr.subject().common_name().ok_or_else(|| {
+            Refusal::new(
+                Reason::InvalidRegistrationId,
+                "the CSR's subject must have exactly one common name (CN): the device's registration ID",
+            )
+        })?;
+        let id = RegistrationId::parse(&name)?;
+        let object_name = id.object_name();
+        let known = match self.fleet().device(&group.namespace, &object_name) {
+            Some(device) => Some(device.as_ref().clone()),
+            None => self.read_device(&group.namespace, &object_name).await?,
+        };
+        if let Some(device) = known {
+            if Device::compile(&device)?.id != id {
+                let message =
+                    format!("the name {object_name} is held by another registration ID than {id}");
+                return Err(Refusal::new(Reason::NameTaken, message).into());
+            }
+            return Ok(device);
+        }
+        if group
+            .passwords
+            .as_ref()
+            .is_none_or(|rules| rules.registration == Registration::PreRegistered)
+        {
+            let message = format!(
+                "{id} is not registered in group {}/{}: create its DeviceIdentity first, or let the group register \
+                 unknown devices (authentication.passwords.registration: Open)",
+                group.namespace, group.name
+            );
+            return Err(Refusal::new(Reason::NotRegistered, message).into());
+        }
+        self.register(id, csr, group, principal).await
+    }
+
+    /// Creates the DeviceIdentity of a device that may enrol; nothing is created for one that may not.
+    async fn register(
+        &self,
+        id: RegistrationId,
+        csr: &Csr,
+        group: &Group,
+        principal: &Principal,
+    ) -> Result<DeviceIdentity, Rejection> {
+        let device = Device::unregistered(&group.namespace, &group.name, id);
+        self.decide(&device, principal, Asked::Csr(csr)).await?;
+        let object = DeviceIdentity {
+            metadata: ObjectMeta {
+                name: Some(device.name.clone()),
+                namespace: Some(device.namespace.clone()),
+                labels: Some([("devicecert.dev/group".to_string(), device.group.clone())].into()),
+                annotations: Some(
+                    [(
+                        "devicecert.dev/registered-by".to_string(),
+                        principal.to_string(),
+                    )]
+                    .into(),
+                ),
+                ..ObjectMeta::default()
+            },
+            spec: DeviceIdentitySpec {
+                group_ref: LocalRef {
+                    name: device.group.clone(),
+                },
+                registration_id: Some(device.id.as_str().into()),
+                ..DeviceIdentitySpec::default()
+            },
+            status: None,
+        };
+        let created = self
+            .devices(&device.namespace)
+            .create(&PostParams::default(), &object)
+            .await;
+        match created.map_err(|e| ApiError::new("register DeviceIdentity", &device.name, e)) {
+            Ok(created) => Ok(created),
+            Err(error) if error.outcome() == Outcome::Exists => {
+                let known = self.read_device(&device.namespace, &device.name).await?;
+                Ok(known.ok_or_else(|| {
+                    Refusal::new(
+                        Reason::Conflict,
+                        "the device was registered and deleted just now",
+                    )
+                })?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The recorded certificate, if this is the same request from the same principal once more, a moment later, and the
+    /// principal would get one today. Never the certificate that the request was authenticated with.
+    async fn answer_to_retry(
+        &self,
+        object: &DeviceIdentity,
+        principal: &Principal,
+        csr: &Csr,
+    ) -> Result<Option<Certificate>, Rejection> {
+        let device = Device::compile(object)?;
+        let Some(current) = device.live(cluster::now()) else {
+            return Ok(None);
+        };
+        let same = current.request_digest == csr.digest()
+            && current.requester == principal.to_string()
+            && Some(current.fingerprint) != principal.fingerprint()
+            && is_recent(
+                current.issued_at(),
+                current.validity.not_after,
+                cluster::now(),
+            );
+        if !same {
+            return Ok(None);
+        }
+        self.decide(&device, principal, Asked::Csr(csr)).await?;
+        let certificate = self.recorded(&device, current.fingerprint).await?;
+        if let Some(certificate) = &certificate {
+            tracing::info!(device = device.name, serial = %certificate.serial(), "a repeated request is answered again");
+        }
+        Ok(certificate)
+    }
+}
+
+fn is_recent(issued: Timestamp, expiry: Timestamp, now: Timestamp) -> bool {
+    let life = expiry.duration_since(issued);
+    now.duration_since(issued) <= RETRY.min(life / 100)
+}

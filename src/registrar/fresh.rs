@@ -1,0 +1,112 @@
+//! Reads that are at most a second old: one GET serves all decisions that wait for it. A watch is never proof of
+//! freshness, so whatever opens a door is read here.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
+
+use crate::cluster::ApiError;
+
+/// How old a read may be, counted from the moment it was sent.
+const FRESH: Duration = Duration::from_secs(1);
+/// How many objects are remembered before old ones are cleared out.
+const REMEMBERED: usize = 1024;
+
+type Answer<T> = Result<Option<Arc<Version<T>>>, Arc<ApiError>>;
+type Read<T> = Shared<BoxFuture<'static, Answer<T>>>;
+
+struct Version<T> {
+    resource_version: Option<String>,
+    prepared: T,
+}
+
+/// Fresh reads of one kind, each turned into what decisions need.
+pub(super) struct Fresh<K, T> {
+    client: Client,
+    what: &'static str,
+    prepare: fn(K) -> T,
+    reads: Mutex<HashMap<(String, String), (Instant, Read<T>)>>,
+}
+
+impl<K, T> Fresh<K, T>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    /// `what` completes the sentence "could not read …".
+    pub(super) fn new(client: Client, what: &'static str, prepare: fn(K) -> T) -> Self {
+        Self {
+            client,
+            what,
+            prepare,
+            reads: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The object as it was at most a second ago; `None` if there was none. A read that differs from the version that a
+    /// watch has seen (`known`) is repeated, so that nobody waits for what has already happened.
+    pub(super) async fn get(
+        &self,
+        namespace: &str,
+        name: &str,
+        known: Option<String>,
+    ) -> Result<Option<T>, Arc<ApiError>> {
+        let read = self.read(namespace, name, known);
+        Ok(read.await?.map(|version| version.prepared.clone()))
+    }
+
+    fn read(&self, namespace: &str, name: &str, known: Option<String>) -> Read<T> {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_string(), name.to_string());
+        if let Some((sent, read)) = reads.get(&key)
+            && sent.elapsed() < FRESH
+            && !is_superseded(read.peek(), known)
+        {
+            return read.clone();
+        }
+        if reads.len() >= REMEMBERED {
+            reads.retain(|_, (sent, _)| sent.elapsed() < FRESH);
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let (what, prepare, name) = (self.what, self.prepare, name.to_string());
+        let read = async move {
+            match api.get_opt(&name).await {
+                Ok(object) => Ok(object.map(|object| {
+                    Arc::new(Version {
+                        resource_version: object.resource_version(),
+                        prepared: prepare(object),
+                    })
+                })),
+                Err(error) => Err(Arc::new(ApiError::new(what, name, error))),
+            }
+        }
+        .boxed()
+        .shared();
+        reads.insert(key, (Instant::now(), read.clone()));
+        read
+    }
+}
+
+/// Whether a finished read is not of the version that a watch has seen.
+fn is_superseded<T>(read: Option<&Answer<T>>, known: Option<String>) -> bool {
+    match (read, known) {
+        (Some(Ok(Some(version))), Some(known)) => version.resource_version != Some(known),
+        (Some(Ok(None)), Some(_)) => true,
+        _ => false,
+    }
+}

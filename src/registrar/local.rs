@@ -1,0 +1,361 @@
+//! The registrar in the process that holds the keys: fresh inputs, one decision, one signature, one record.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt};
+
+use super::{Keyring, Passwords, Rejection, Signer, fresh::Fresh, signer::random_serial};
+use crate::{
+    api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
+    cluster::{self, ApiError, Clients, Outcome, patch_status},
+    fleet::Fleet,
+    metrics::{Counters, Door},
+    pki::{Certificate, Fingerprint, parse_pem_chain},
+    policy::{
+        Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Reason, Recording,
+        Refusal, Situation, authorize, record, renewal_time,
+    },
+};
+
+/// The registrar that signs.
+pub struct LocalRegistrar {
+    client: Client,
+    fleet: Arc<Fleet>,
+    keyring: Arc<Keyring>,
+    pub(super) labels: Labels,
+    pub(super) counters: Counters,
+    groups: Fresh<EnrollmentGroup, Result<Arc<Group>, Refusal>>,
+    authorities: Fresh<CertificateAuthority, AuthorityRead>,
+    password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
+}
+
+/// What a fresh read of a CertificateAuthority says.
+#[derive(Clone)]
+struct AuthorityRead {
+    facts: Authority,
+    key_secret: Option<String>,
+}
+
+/// A certificate that is on record and may be released.
+pub struct Issued {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its issuers, up to the self-signed root.
+    pub chain: Vec<Certificate>,
+    /// The device with the certificate on its record.
+    pub device: DeviceIdentity,
+}
+
+impl LocalRegistrar {
+    /// A registrar over the fleet.
+    pub fn new(
+        clients: &Clients,
+        fleet: Arc<Fleet>,
+        keyring: Arc<Keyring>,
+        labels: Labels,
+        counters: Counters,
+    ) -> Self {
+        let client = clients.calls.clone();
+        Self {
+            groups: Fresh::new(client.clone(), "read EnrollmentGroup", |group| {
+                Group::compile(&group).map(Arc::new)
+            }),
+            authorities: Fresh::new(client.clone(), "read CertificateAuthority", |authority| {
+                read_authority(&authority)
+            }),
+            password_secrets: Fresh::new(client.clone(), "read the password Secret", |secret| {
+                Passwords::from_secret(&secret).map(Arc::new)
+            }),
+            client,
+            fleet,
+            keyring,
+            labels,
+            counters,
+        }
+    }
+
+    pub(super) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    pub(super) fn devices(&self, namespace: &str) -> Api<DeviceIdentity> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A group's rules, as of at most a second ago.
+    pub async fn group(&self, key: &GroupKey) -> Result<Arc<Group>, Rejection> {
+        match self
+            .groups
+            .get(
+                &key.namespace,
+                &key.name,
+                self.fleet
+                    .group(key)
+                    .and_then(|group| group.resource_version()),
+            )
+            .await?
+        {
+            Some(group) => Ok(group?),
+            None => Err(Refusal::new(
+                Reason::GroupNotFound,
+                format!("there is no EnrollmentGroup {key}: create it"),
+            )
+            .into()),
+        }
+    }
+
+    /// The users of a password Secret, as of at most a second ago.
+    pub async fn passwords(
+        &self,
+        namespace: &str,
+        secret: &str,
+    ) -> Result<Arc<Passwords>, Rejection> {
+        match self.password_secrets.get(namespace, secret, None).await? {
+            Some(passwords) => Ok(passwords?),
+            None => Err(Refusal::new(
+                Reason::PasswordsUnavailable,
+                format!("the password Secret {namespace}/{secret} does not exist: create it, or correct passwords.secretRef"),
+            )
+            .into()),
+        }
+    }
+
+    /// An authority as policy sees it, and the means to sign if it may, as of at most a second ago.
+    pub async fn authority(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Authority, Option<Signer>), Rejection> {
+        let known = self
+            .fleet
+            .authority(namespace, name)
+            .and_then(|authority| authority.resource_version());
+        let Some(read) = self.authorities.get(namespace, name, known).await? else {
+            let message = format!(
+                "there is no CertificateAuthority {namespace}/{name}: create it, or correct authorityRef"
+            );
+            return Err(Refusal::new(Reason::AuthorityNotFound, message).into());
+        };
+        let (Ok(certificate), Some(secret)) = (read.facts.usable(), &read.key_secret) else {
+            return Ok((read.facts, None));
+        };
+        let key = self.keyring.get(secret, certificate.fingerprint()).await?;
+        Ok((read.facts, Some(Signer::new(key))))
+    }
+
+    /// A device as the API server has it now.
+    pub(super) async fn read_device(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<DeviceIdentity>, Rejection> {
+        let device = self.devices(namespace).get_opt(name).await;
+        Ok(device.map_err(|e| ApiError::new("read DeviceIdentity", name, e))?)
+    }
+
+    /// Decides, signs and records. The certificate comes back only once the API server has confirmed the record, which is
+    /// written under the resourceVersion that the decision rested on: [`Reason::Conflict`] means that the object has
+    /// changed, and the certificate is dropped.
+    pub async fn issue(
+        &self,
+        device: &DeviceIdentity,
+        principal: &Principal,
+        asked: Asked<'_>,
+        door: Door,
+    ) -> Result<Issued, Rejection> {
+        let result = self.try_issue(device, principal, asked, door).await;
+        if let Err(rejection) = &result {
+            self.counters.refused(door, rejection.reason);
+        }
+        result
+    }
+
+    async fn try_issue(
+        &self,
+        object: &DeviceIdentity,
+        principal: &Principal,
+        asked: Asked<'_>,
+        door: Door,
+    ) -> Result<Issued, Rejection> {
+        let device = Device::compile(object)?;
+        let (group, grant, signer, now) = self.decide(&device, principal, asked).await?;
+        let certificate = signer.sign(&grant, random_serial()?, now)?;
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        let recording = Recording {
+            device: &device,
+            principal,
+            grant: &grant,
+            certificate: &certificate,
+            renewal_time: renewal_time(certificate.validity(), group.threshold, uid),
+            generation: object.metadata.generation,
+            now,
+        };
+        let old = object.status.clone().unwrap_or_default();
+        let new = record(&old, &recording);
+        let written = patch_status(&self.devices(&device.namespace), object, &old, &new).await?;
+        let written = written.ok_or_else(|| {
+            Refusal::new(
+                Reason::Internal,
+                "a new certificate left no trace on the record",
+            )
+        })?;
+        let key = GroupKey {
+            namespace: group.namespace.clone(),
+            name: group.name.clone(),
+        };
+        let reason = if device.current.is_some() {
+            Reason::Renewed
+        } else {
+            Reason::Issued
+        };
+        self.counters.issued(door, &key, reason);
+        Ok(Issued {
+            certificate,
+            chain: signer.chain(),
+            device: written,
+        })
+    }
+
+    /// One decision on inputs that are at most a second old.
+    pub(super) async fn decide(
+        &self,
+        device: &Device,
+        principal: &Principal,
+        asked: Asked<'_>,
+    ) -> Result<(Arc<Group>, Grant, Signer, jiff::Timestamp), Rejection> {
+        let key = GroupKey {
+            namespace: device.namespace.clone(),
+            name: device.group.clone(),
+        };
+        let group = self.group(&key).await?;
+        let (authority, signer) = self.authority(&group.namespace, &group.authority).await?;
+        let now = cluster::now();
+        let grant = authorize(&Situation {
+            principal,
+            asked,
+            group: &group,
+            authority: &authority,
+            device,
+            now,
+        })?;
+        let signer = signer.ok_or_else(|| {
+            Refusal::new(
+                Reason::AuthorityNotReady,
+                "the authority has no key at hand",
+            )
+        })?;
+        Ok((group, grant, signer, now))
+    }
+
+    /// The certificate on a device's record, where the record holds its PEM. The record is read now, not from the fleet.
+    pub(super) async fn recorded(
+        &self,
+        device: &Device,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Certificate>, Rejection> {
+        let object = self.read_device(&device.namespace, &device.name).await?;
+        let pem = object.and_then(|object| object.status?.certificate?.pem);
+        let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
+        Ok(certificate.filter(|certificate| certificate.fingerprint() == fingerprint))
+    }
+}
+
+fn read_authority(object: &CertificateAuthority) -> AuthorityRead {
+    AuthorityRead {
+        facts: read_authority_facts(object),
+        key_secret: object
+            .status
+            .as_ref()
+            .and_then(|status| status.generations.last())
+            .map(|generation| generation.key_secret_name.clone()),
+    }
+}
+
+/// The certificate that signs for an authority now, and its issuers up to the root.
+pub fn authority_chain(object: &CertificateAuthority) -> Option<Vec<Certificate>> {
+    let chain = parse_pem_chain(object.status.as_ref()?.chain.as_deref()?).ok()?;
+    (!chain.is_empty()).then_some(chain)
+}
+
+/// A CertificateAuthority as policy sees it.
+pub fn read_authority_facts(object: &CertificateAuthority) -> Authority {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let status = object.status.as_ref();
+    let certificate = authority_chain(object).and_then(|chain| chain.into_iter().next());
+    let ready = status.and_then(|status| {
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready")
+    });
+    let not_ready = |why: String| {
+        Some(Refusal::new(
+            Reason::AuthorityNotReady,
+            format!("CertificateAuthority {namespace}/{name} is not ready{why}"),
+        ))
+    };
+    let hindrance = match ready {
+        _ if object.spec.suspended => Some(Refusal::new(
+            Reason::Suspended,
+            format!("CertificateAuthority {namespace}/{name} is suspended"),
+        )),
+        Some(ready) if ready.status == ConditionStatus::True => None,
+        Some(ready) => not_ready(format!(" ({}): {}", ready.reason, ready.message)),
+        None => not_ready(" yet".into()),
+    };
+    Authority {
+        terminating: object.metadata.deletion_timestamp.is_some(),
+        certificate,
+        hindrance,
+        namespace,
+        name,
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        let retry_after = match refusal.reason {
+            Reason::Overloaded | Reason::Conflict | Reason::NotReady => {
+                Some(Duration::from_secs(2))
+            }
+            Reason::TooManyCertificates => Some(Duration::from_secs(60)),
+            _ => None,
+        };
+        Self {
+            reason: refusal.reason,
+            message: refusal.message,
+            retry_after,
+        }
+    }
+}
+
+impl From<&ApiError> for Rejection {
+    fn from(error: &ApiError) -> Self {
+        tracing::warn!(%error, source = ?std::error::Error::source(error), "a call to the API server failed");
+        let reason = match error.outcome() {
+            Outcome::Conflict => Reason::Conflict,
+            Outcome::Unavailable => Reason::ApiUnavailable,
+            Outcome::NotFound | Outcome::Exists | Outcome::Forbidden | Outcome::Refused => {
+                Reason::Internal
+            }
+        };
+        Self {
+            reason,
+            message: error.to_string(),
+            retry_after: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl From<ApiError> for Rejection {
+    fn from(error: ApiError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<Arc<ApiError>> for Rejection {
+    fn from(error: Arc<ApiError>) -> Self {
+        error.as_ref().into()
+    }
+}

@@ -1,0 +1,23 @@
+//! The one door to certificates: authenticate, authorize, sign, record, release. Nothing else in the house signs for a
+//! device.
+
+mod authenticate;
+mod authority_certificate;
+mod door;
+mod enroll;
+mod fresh;
+mod keyring;
+mod local;
+mod passwords;
+mod server_certificate;
+mod signer;
+
+pub use authority_certificate::AuthorityTemplate;
+pub use door::{
+    BasicCredentials, Credentials, EnrollmentRequest, Operation, Registrar, Rejection,
+    ServerIdentity,
+};
+pub use keyring::{CaKey, Keyring, key_secret_name};
+pub use local::{Issued, LocalRegistrar, authority_chain, read_authority_facts};
+pub use passwords::Passwords;
+pub use signer::Signer;

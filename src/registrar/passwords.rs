@@ -1,0 +1,221 @@
+//! Passwords: an htpasswd file in a Secret, verified off the async threads, a bounded number at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+use argon2::password_hash::{PasswordVerifier, phc::PasswordHash};
+use k8s_openapi::api::core::v1::Secret;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::BasicCredentials;
+use crate::policy::{Reason, Refusal};
+
+/// How many passwords are verified at the same time.
+const AT_ONCE: usize = 2;
+/// How many more may wait; others are asked to come back.
+const WAITING: usize = 64;
+/// The highest bcrypt cost that is accepted, so that one entry cannot occupy a core for minutes.
+const HIGHEST_COST: u32 = 14;
+
+static WORKERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
+static QUEUE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE + WAITING));
+/// Verified for users that do not exist, so that the answer takes as long as for those that do.
+static NOBODY: LazyLock<Hash> = LazyLock::new(|| {
+    Hash::Bcrypt(bcrypt::hash("nobody has this password", 10).unwrap_or_default())
+});
+
+/// The users of a group.
+pub struct Passwords {
+    users: HashMap<String, Hash>,
+    unusable: Vec<String>,
+}
+
+#[derive(Clone)]
+enum Hash {
+    Bcrypt(String),
+    Argon2(String),
+}
+
+impl Hash {
+    fn parse(text: &str) -> Option<Self> {
+        if ["$2a$", "$2b$", "$2y$"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            let cost: u32 = text.get(4..6)?.parse().ok()?;
+            return (cost <= HIGHEST_COST && text.len() == 60).then(|| Self::Bcrypt(text.into()));
+        }
+        (text.starts_with("$argon2") && PasswordHash::new(text).is_ok())
+            .then(|| Self::Argon2(text.into()))
+    }
+
+    fn verify(&self, password: &str) -> bool {
+        match self {
+            Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            Self::Argon2(hash) => PasswordHash::new(hash).is_ok_and(|hash| {
+                argon2::Argon2::default()
+                    .verify_password(password.as_bytes(), &hash)
+                    .is_ok()
+            }),
+        }
+    }
+}
+
+impl Passwords {
+    /// Reads the Secret's key `auth`, or its only key.
+    pub fn from_secret(secret: &Secret) -> Result<Self, Refusal> {
+        let name = secret.metadata.name.as_deref().unwrap_or_default();
+        let unavailable = |why: &str| {
+            Refusal::new(
+                Reason::PasswordsUnavailable,
+                format!("the password Secret {name} {why}"),
+            )
+        };
+        let data = secret
+            .data
+            .as_ref()
+            .ok_or_else(|| unavailable("is empty: put an htpasswd file under the key 'auth'"))?;
+        let file = match (data.get("auth"), data.len()) {
+            (Some(file), _) => file,
+            (None, 1) => data
+                .values()
+                .next()
+                .ok_or_else(|| unavailable("is empty"))?,
+            (None, _) => {
+                return Err(unavailable(
+                    "has no key 'auth': put the htpasswd file there",
+                ));
+            }
+        };
+        let text = std::str::from_utf8(&file.0)
+            .map_err(|_| unavailable("is not text: it must be an htpasswd file"))?;
+        let mut passwords = Self {
+            users: HashMap::new(),
+            unusable: Vec::new(),
+        };
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            match line.split_once(':') {
+                Some((user, hash)) => match Hash::parse(hash) {
+                    Some(hash) => {
+                        passwords.users.insert(user.into(), hash);
+                    }
+                    None => passwords.unusable.push(user.into()),
+                },
+                None => {
+                    return Err(unavailable(
+                        "has a line without a colon: it must be an htpasswd file",
+                    ));
+                }
+            }
+        }
+        if passwords.users.is_empty() {
+            return Err(unavailable(
+                "has no user with a bcrypt or argon2 hash: make it with htpasswd -nB USER",
+            ));
+        }
+        Ok(passwords)
+    }
+
+    /// Users whose hash is of a kind that is not accepted; they cannot log in.
+    pub fn unusable(&self) -> &[String] {
+        &self.unusable
+    }
+
+    /// Whether the user has this password. Takes the same time for users that do not exist.
+    pub async fn verify(self: Arc<Self>, credentials: &BasicCredentials) -> Result<(), Refusal> {
+        let overloaded = || {
+            Refusal::new(
+                Reason::Overloaded,
+                "too many passwords are being verified: try again soon",
+            )
+        };
+        let _place = QUEUE.try_acquire().map_err(|_| overloaded())?;
+        let _worker = WORKERS.acquire().await.map_err(|_| overloaded())?;
+        let (hash, exists) = match self.users.get(&credentials.user) {
+            Some(hash) => (hash.clone(), true),
+            None => (NOBODY.clone(), false),
+        };
+        let password: Zeroizing<String> = credentials.password.clone();
+        let fits = tokio::task::spawn_blocking(move || hash.verify(&password))
+            .await
+            .map_err(|_| Refusal::new(Reason::Internal, "the password could not be verified"))?;
+        if fits && exists {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::WrongPassword,
+            "the user name or the password is wrong",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn secret(key: &str, file: &str) -> Secret {
+        Secret {
+            data: Some([(key.to_string(), ByteString(file.into()))].into()),
+            ..Default::default()
+        }
+    }
+
+    async fn verify(file: &str, user: &str, password: &str) -> Result<(), Refusal> {
+        let passwords = Arc::new(Passwords::from_secret(&secret("auth", file))?);
+        passwords
+            .verify(&BasicCredentials {
+                user: user.into(),
+                password: Zeroizing::new(password.into()),
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn bcrypt_passwords_of_htpasswd_are_verified() {
+        let hash = bcrypt::hash("estpwd", 4).unwrap().replace("$2b$", "$2y$");
+        let file = format!("# users\n\nestuser:{hash}\n");
+        assert!(verify(&file, "estuser", "estpwd").await.is_ok());
+        for (user, password) in [
+            ("estuser", "wrong"),
+            ("estuser", ""),
+            ("other", "estpwd"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                verify(&file, user, password).await.unwrap_err().reason,
+                Reason::WrongPassword
+            );
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_fail_closed() {
+        for file in [
+            "",
+            "nocolon",
+            "u:plain",
+            "u:{SHA}x",
+            "u:$apr1$x$y",
+            "u:$2y$31$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            let refusal = Passwords::from_secret(&secret("auth", file))
+                .map(|_| ())
+                .unwrap_err();
+            assert_eq!(refusal.reason, Reason::PasswordsUnavailable, "{file}");
+        }
+        let mut two = secret("a", "u:x");
+        two.data
+            .get_or_insert_default()
+            .insert("b".into(), ByteString(Vec::new()));
+        assert!(Passwords::from_secret(&two).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! Everything in one process: puts the house together and keeps watch over its parts.
+
+use std::{io, sync::Arc};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    cli::{Config, Est},
+    cluster::{Clients, Events},
+    controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
+    est,
+    fleet::Fleet,
+    health,
+    metrics::Metrics,
+    registrar::{Keyring, LocalRegistrar},
+};
+
+/// Why the operator ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to an API server is configured.
+    #[error(
+        "no Kubernetes API server is configured ({0}): set KUBECONFIG, or run inside a cluster"
+    )]
+    Kubeconfig(#[source] kube::config::InferConfigError),
+    /// The configuration of the API server is unusable.
+    #[error("the Kubernetes client cannot be made: {0}")]
+    Client(#[source] kube::Error),
+    /// A port cannot be had.
+    #[error(
+        "cannot listen on {address} for {what} ({source}): stop what uses that port, or choose another with {flag}"
+    )]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What for.
+        what: &'static str,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Metrics cannot be set up.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A part that never ends has ended.
+    #[error("a part of the operator ended unexpectedly: {0}")]
+    Ended(&'static str),
+}
+
+/// Runs until a signal asks to stop, or a part ends.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let cluster = kube::Config::infer().await.map_err(RunError::Kubeconfig)?;
+    let metrics_listener = listen(
+        config.metrics_listen,
+        "metrics and health",
+        "--metrics-listen",
+    )
+    .await?;
+    let est_listener = match &config.est {
+        Some(est) => Some(listen(est.listen, "EST", "--est-listen").await?),
+        None => None,
+    };
+    let metrics = Arc::new(Metrics::new()?);
+    let counters = metrics.counters.clone();
+    let count_writes = counters.clone();
+    let clients = Clients::new(
+        &cluster,
+        Arc::new(move |resource, verb| count_writes.wrote(resource, verb)),
+    )
+    .map_err(RunError::Client)?;
+    let (events, event_writer) = Events::new(clients.calls.clone());
+    let events = Arc::new(events);
+    let (fleet, feeds, keys) = Fleet::watch(
+        &clients.watches,
+        &config.namespaces,
+        &config.key_namespace,
+        &events,
+    );
+    metrics.observe(fleet.clone(), config.metrics_soonest)?;
+    let keyring = Arc::new(Keyring::new(clients.calls.clone(), &config.key_namespace));
+    let registrar = Arc::new(LocalRegistrar::new(
+        &clients,
+        fleet.clone(),
+        keyring.clone(),
+        config.labels,
+        counters.clone(),
+    ));
+    let context = Arc::new(Context {
+        clients,
+        fleet: fleet.clone(),
+        registrar: registrar.clone(),
+        keyring,
+        counters,
+        events,
+        key_namespace: config.key_namespace,
+        wake: Wake::default(),
+        devices: DeviceMemory::default(),
+        groups: GroupMemory::default(),
+    });
+
+    let (identity_sender, identity) = watch::channel(None);
+    let mut parts: JoinSet<&'static str> = JoinSet::new();
+    parts.spawn(async move {
+        event_writer.await;
+        "events"
+    });
+    let ready = health::Readiness::new(fleet, config.est.as_ref().map(|_| identity.clone()));
+    parts.spawn(async move {
+        health::serve(metrics_listener, metrics, ready).await;
+        "metrics"
+    });
+    let mut controllers = Controllers::start(&context, feeds, keys, config.concurrency);
+    parts.spawn(async move {
+        controllers.ended().await;
+        "controllers"
+    });
+    let (stop, mut stopping) = watch::channel(());
+    let mut front = JoinSet::new();
+    if let (Some(Est { server, listen }), Some(listener)) = (config.est, est_listener) {
+        tracing::info!(%listen, "serving EST");
+        parts.spawn(async move {
+            server.run(context, identity_sender).await;
+            "EST server certificate"
+        });
+        front.spawn(async move {
+            let stopped = async move {
+                // The sender is dropped at the latest when the process ends.
+                let _ = stopping.changed().await;
+            };
+            est::serve(
+                listener,
+                identity,
+                registrar,
+                est::Limits::default(),
+                stopped,
+            )
+            .await
+        });
+    }
+    let outcome = tokio::select! {
+        () = stop_signal() => Ok(()),
+        ended = parts.join_next() => Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a task that panicked"))),
+        Some(_) = front.join_next() => Err(RunError::Ended("EST")),
+    };
+    tracing::info!("stopping: requests under way are finished first");
+    drop(stop);
+    while front.join_next().await.is_some() {}
+    outcome
+}
+
+async fn listen(
+    address: std::net::SocketAddr,
+    what: &'static str,
+    flag: &'static str,
+) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen {
+            address,
+            what,
+            flag,
+            source,
+        })
+}
+
+/// Returns at SIGTERM or SIGINT.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
