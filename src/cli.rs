@@ -1,6 +1,6 @@
 //! Arguments, turned into a configuration that is valid as a whole.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -29,8 +29,12 @@ pub struct Cli {
 pub enum Role {
     /// Run everything in one process: controllers, registrar and EST server.
     Run(Box<RunArgs>),
-    /// Print the custom resource definitions as YAML.
-    Crds,
+    /// Print the custom resource definitions as YAML, or write each into a file of its own.
+    Crds {
+        /// Write <plural>.<group>.yaml files into this directory instead.
+        #[arg(long, value_name = "DIRECTORY")]
+        output_dir: Option<PathBuf>,
+    },
 }
 
 /// What `run` needs to know.
@@ -263,14 +267,15 @@ fn label(text: &str) -> Result<(String, GroupKey), String> {
     let (label, group) = text
         .split_once('=')
         .ok_or_else(|| format!("{text:?} is not of the form LABEL=NAMESPACE/GROUP"))?;
-    if label.is_empty()
-        || label.len() > 64
-        || !label
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-    {
+    let readable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if label.is_empty() || label.len() > 64 || !label.chars().all(readable) {
         return Err(format!(
             "the label {label:?} may have letters, digits, - and _ only, at most 64"
+        ));
+    }
+    if crate::est::is_operation(label) {
+        return Err(format!(
+            "the label {label:?} is the name of an EST operation: choose another"
         ));
     }
     Ok((label.into(), group.parse()?))
@@ -284,7 +289,7 @@ mod tests {
         let all = ["devicecert-operator", "run"].iter().chain(arguments);
         match Cli::try_parse_from(all).map_err(|e| e.to_string())?.role {
             Role::Run(arguments) => arguments.validate(),
-            Role::Crds => Err("not run".into()),
+            Role::Crds { .. } => Err("not run".into()),
         }
     }
 
@@ -325,6 +330,7 @@ mod tests {
                 "10y",
             ),
             (&["--est-label=a.b=c/d"], "letters, digits"),
+            (&["--est-label=cacerts=c/d"], "EST operation"),
             (&["--est-label=a=c/d", "--est-label=a=c/e"], "twice"),
             (&["--watch-namespace=a", "--est-default=b/g"], "not watched"),
             (&["--watch-namespace=devicecert-system"], "of their own"),

@@ -33,7 +33,7 @@ pub mod policy;
 pub mod registrar;
 pub mod run;
 
-use std::error::Error;
+use std::{error::Error, path::Path};
 
 /// Runs the operator until it is asked to stop.
 ///
@@ -60,13 +60,20 @@ pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints the custom resource definitions, one YAML document each.
+/// Prints the custom resource definitions, or writes `<plural>.<group>.yaml` files into a directory.
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn print_crds() -> Result<(), Box<dyn Error>> {
+pub fn write_crds(directory: Option<&Path>) -> Result<(), Box<dyn Error>> {
     for crd in api::crds() {
-        println!("---\n{}", serde_saphyr::to_string(&crd)?.trim_end());
+        let yaml = serde_saphyr::to_string(&crd)?;
+        match (directory, &crd.metadata.name) {
+            (Some(directory), Some(name)) => {
+                let file = directory.join(format!("{name}.yaml"));
+                std::fs::write(&file, yaml).map_err(|e| format!("{}: {e}", file.display()))?;
+            }
+            _ => println!("---\n{}", yaml.trim_end()),
+        }
     }
     Ok(())
 }

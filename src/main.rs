@@ -8,7 +8,7 @@ use devicecert::cli::{Cli, Role};
 fn main() -> ExitCode {
     let result = match Cli::parse().role {
         Role::Run(arguments) => devicecert::start(*arguments),
-        Role::Crds => devicecert::print_crds(),
+        Role::Crds { output_dir } => devicecert::write_crds(output_dir.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,6 +31,9 @@ use crate::{
 /// Changes that arrive together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// How often memories of deleted devices are dropped.
+const FORGET: Duration = Duration::from_secs(600);
+
 /// What every reconciliation has at hand.
 pub struct Context {
     /// Kubernetes.
@@ -81,6 +84,8 @@ impl Controllers {
                 }
             }
         });
+        let sweeping = context.clone();
+        tasks.spawn(async move { forget_deleted(&sweeping).await });
         tasks.spawn(async move { ticking.wake.tell_groups(&ticking.fleet).await });
         Self { tasks }
     }
@@ -127,6 +132,20 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         concurrency,
         device::reconcile,
     ));
+}
+
+/// Forgets, now and then, what was remembered about devices that are gone.
+async fn forget_deleted(context: &Context) {
+    let mut tick = tokio::time::interval(FORGET);
+    loop {
+        tick.tick().await;
+        let devices = context.fleet.devices();
+        let uids = devices
+            .iter()
+            .filter_map(|device| device.metadata.uid.as_deref())
+            .collect();
+        context.devices.retain(&uids);
+    }
 }
 
 type Reconcile<K> = fn(Arc<K>, Arc<Context>) -> BoxFuture<'static, Result<Action, Rejection>>;

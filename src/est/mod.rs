@@ -29,3 +29,4 @@ mod tls;
 pub use counters::Counters;
 pub use limits::Limits;
 pub use listen::{serve, serve_counted};
+pub use route::is_operation;

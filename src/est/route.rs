@@ -68,16 +68,22 @@ impl Call {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        const ALL: [Call; 6] = [
-            Call::CaCerts,
-            Call::CsrAttrs,
-            Call::Enroll(Operation::Enroll),
-            Call::Enroll(Operation::Reenroll),
-            Call::ServerKeygen,
-            Call::FullCmc,
-        ];
         ALL.into_iter().find(|call| call.name() == name)
     }
+}
+
+const ALL: [Call; 6] = [
+    Call::CaCerts,
+    Call::CsrAttrs,
+    Call::Enroll(Operation::Enroll),
+    Call::Enroll(Operation::Reenroll),
+    Call::ServerKeygen,
+    Call::FullCmc,
+];
+
+/// Whether a path part is the name of an operation, so that it can be no label.
+pub fn is_operation(name: &str) -> bool {
+    Call::from_name(name).is_some()
 }
 
 impl Route {

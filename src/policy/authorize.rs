@@ -360,3 +360,6 @@ fn names(s: &Situation<'_>) -> Result<SubjectAltNames, Refusal> {
             .into(),
     )
 }
+
+#[cfg(test)]
+mod tests;

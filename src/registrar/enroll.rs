@@ -255,7 +255,8 @@ impl LocalRegistrar {
     }
 
     /// The recorded certificate, if this is the same request from the same principal once more, a moment later, and the
-    /// principal would get one today. Never the certificate that the request was authenticated with.
+    /// principal would get one today. Never the certificate that the request was authenticated with. What looks like a
+    /// retry is judged on the object as it is now.
     async fn answer_to_retry(
         &self,
         object: &DeviceIdentity,
@@ -263,27 +264,33 @@ impl LocalRegistrar {
         csr: &Csr,
     ) -> Result<Option<Certificate>, Rejection> {
         let device = Device::compile(object)?;
-        let Some(current) = device.live(cluster::now()) else {
+        if !is_retry(&device, principal, csr, cluster::now()) {
+            return Ok(None);
+        }
+        let Some(object) = self.read_device(&device.namespace, &device.name).await? else {
             return Ok(None);
         };
-        let same = current.request_digest == csr.digest()
-            && current.requester == principal.to_string()
-            && Some(current.fingerprint) != principal.fingerprint()
-            && is_recent(
-                current.issued_at(),
-                current.validity.not_after,
-                cluster::now(),
-            );
-        if !same {
+        let device = Device::compile(&object)?;
+        if !is_retry(&device, principal, csr, cluster::now()) {
             return Ok(None);
         }
         self.decide(&device, principal, Asked::Csr(csr)).await?;
-        let certificate = self.recorded(&device, current.fingerprint).await?;
+        let pem = object.status.and_then(|status| status.certificate?.pem);
+        let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
         if let Some(certificate) = &certificate {
             tracing::info!(device = device.name, serial = %certificate.serial(), "a repeated request is answered again");
         }
         Ok(certificate)
     }
+}
+
+fn is_retry(device: &Device, principal: &Principal, csr: &Csr, now: Timestamp) -> bool {
+    device.live(now).is_some_and(|current| {
+        current.request_digest == csr.digest()
+            && current.requester == principal.to_string()
+            && Some(current.fingerprint) != principal.fingerprint()
+            && is_recent(current.issued_at(), current.validity.not_after, now)
+    })
 }
 
 fn is_recent(issued: Timestamp, expiry: Timestamp, now: Timestamp) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     cluster::{self, ApiError, Clients, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
-    pki::{Certificate, Fingerprint, parse_pem_chain},
+    pki::{Certificate, parse_pem_chain},
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Reason, Recording,
         Refusal, Situation, authorize, record, renewal_time,
@@ -246,18 +246,6 @@ impl LocalRegistrar {
             )
         })?;
         Ok((group, grant, signer, now))
-    }
-
-    /// The certificate on a device's record, where the record holds its PEM. The record is read now, not from the fleet.
-    pub(super) async fn recorded(
-        &self,
-        device: &Device,
-        fingerprint: Fingerprint,
-    ) -> Result<Option<Certificate>, Rejection> {
-        let object = self.read_device(&device.namespace, &device.name).await?;
-        let pem = object.and_then(|object| object.status?.certificate?.pem);
-        let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
-        Ok(certificate.filter(|certificate| certificate.fingerprint() == fingerprint))
     }
 }
 

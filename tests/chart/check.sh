@@ -20,7 +20,7 @@ cd "$repo"
 chart=charts/devicecert-operator
 all=tests/chart/all-options.values.yaml
 namespace=devicecert-chart-check
-metrics=src/metrics.rs
+metrics=(src/metrics.rs src/metrics/gauges.rs)
 
 if [[ -z ${DEVICECERT_TOOLS:-} ]]; then eval "$(hack/setup.sh --print-env || echo exit 1)"; fi
 PATH=$DEVICECERT_TOOLS:$PATH
@@ -129,7 +129,7 @@ check "promtool: the dashboard's queries parse" dashboard_queries_parse
 metrics_exist() {
 	local name missing=0
 	while read -r name; do
-		grep -qF "\"$(sed -E 's/_seconds_(bucket|count|sum)$/_seconds/' <<<"$name")\"" "$metrics" || { echo "$name is not in $metrics" && missing=1; }
+		grep -qF "\"$(sed -E 's/_seconds_(bucket|count|sum)$/_seconds/' <<<"$name")\"" "${metrics[@]}" || { echo "$name is not in src/metrics" && missing=1; }
 	done < <(grep -ohE '\bdevicecert_[a-z_]+\b' "$chart/files/rules.yaml" deploy/grafana/devicecert.json deploy/prometheus/README.md | sort -u)
 	return $missing
 }

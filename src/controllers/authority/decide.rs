@@ -265,3 +265,6 @@ fn fits_spec(observed: &Observed, key: &CaKey) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,8 +178,12 @@ async fn issue_into_secret(
     let pem = key.to_pkcs8_pem();
     let wanted = secret::build(object, name, &issued.certificate, &issued.chain, &pem);
     let written = match &observed.secret {
-        SecretState::Absent => secrets.create(&PostParams::default(), &wanted).await,
-        _ => patch_secret(context, observed, &secrets, name, &wanted).await,
+        SecretState::Intact { uid } | SecretState::Damaged { uid, .. } => {
+            patch_secret(&secrets, name, uid, &wanted).await
+        }
+        SecretState::Absent | SecretState::NotWanted | SecretState::Foreign(_) => {
+            secrets.create(&PostParams::default(), &wanted).await
+        }
     };
     let written = written
         .map_err(|e| ApiError::new("write Secret", name, e))
@@ -211,7 +215,7 @@ async fn device_key(
         .is_some_and(|group| !group.rotate_key);
     if keeps
         && matches!(why, Why::Renewal | Why::NamesChanged)
-        && observed.secret == SecretState::Intact
+        && matches!(observed.secret, SecretState::Intact { .. })
     {
         let found = secrets
             .get_opt(name)
@@ -228,16 +232,13 @@ async fn device_key(
     context.registrar.new_key(algorithm).await
 }
 
-/// Merges our fields into our Secret, if it is still the same object.
+/// Merges our fields into our Secret, if it is still the object that was looked at.
 async fn patch_secret(
-    context: &Context,
-    observed: &Observed,
     secrets: &Api<Secret>,
     name: &str,
+    uid: &str,
     wanted: &Secret,
 ) -> Result<Secret, kube::Error> {
-    let seen = context.fleet.secret(&observed.device.namespace, name);
-    let uid = seen.and_then(|seen| seen.metadata.uid.clone());
     let body = json!({
         "metadata": { "uid": uid, "labels": wanted.metadata.labels, "annotations": wanted.metadata.annotations },
         "data": wanted.data,

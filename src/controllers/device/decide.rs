@@ -16,6 +16,8 @@ pub(super) struct Observed {
     pub secret: SecretState,
     pub renew_after: Option<Timestamp>,
     pub sweep: Option<Timestamp>,
+    /// Whether the status says that the last attempt was refused.
+    pub was_refused: bool,
 }
 
 /// The Secret of a device.
@@ -28,9 +30,17 @@ pub(super) enum SecretState {
     /// There is one that belongs to something else.
     Foreign(String),
     /// It is ours, but not as it should be.
-    Damaged(String),
+    Damaged {
+        /// What is wrong.
+        why: String,
+        /// The UID of the Secret that was looked at.
+        uid: String,
+    },
     /// It is ours and holds the newest certificate.
-    Intact,
+    Intact {
+        /// The UID of the Secret that was looked at.
+        uid: String,
+    },
 }
 
 /// What is to be done.
@@ -175,10 +185,10 @@ fn why_issue(observed: &Observed, now: Timestamp) -> Option<Why> {
     };
     match &observed.secret {
         SecretState::Absent => return Some(Why::SecretLost("the Secret was deleted".into())),
-        SecretState::Damaged(why) => {
+        SecretState::Damaged { why, .. } => {
             return Some(Why::SecretLost(format!("the Secret was damaged: {why}")));
         }
-        SecretState::NotWanted | SecretState::Foreign(_) | SecretState::Intact => {}
+        SecretState::NotWanted | SecretState::Foreign(_) | SecretState::Intact { .. } => {}
     }
     let asked = observed
         .renew_after
@@ -203,9 +213,14 @@ fn in_order(observed: &Observed) -> Standing {
             .filter(|after| current.is_some_and(|current| current.issued_at() < *after)),
         observed.sweep,
     ];
+    let mut statements = vec![Statement::yes("Ready", Reason::CertificateReady, message)];
+    if observed.was_refused {
+        let message = "the certificate on record is the one that is wanted";
+        statements.insert(0, Statement::yes("Issued", Reason::Issued, message));
+    }
     Standing {
         phase: DevicePhase::Active,
-        statements: vec![Statement::yes("Ready", Reason::CertificateReady, message)],
+        statements,
         again: times.into_iter().flatten().min(),
     }
 }
@@ -217,7 +232,7 @@ pub(super) fn refused(observed: &Observed, refusal: &Refusal, now: Timestamp) ->
     let usable = live.is_some()
         && matches!(
             observed.secret,
-            SecretState::Intact | SecretState::NotWanted
+            SecretState::Intact { .. } | SecretState::NotWanted
         );
     let mut statements = vec![Statement::no(
         "Issued",
@@ -264,177 +279,4 @@ fn default_retry() -> Option<(RetryInterval, Lifespan)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        pki::{Name, SubjectAltNames, Validity},
-        policy::{Recorded, RegistrationId},
-    };
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    /// A Secret-backed device with a certificate from 0 to 1000 that is to be renewed at 800.
-    fn observed() -> Observed {
-        let mut device = Device::unregistered("ns", "g", RegistrationId::parse("d").unwrap());
-        device.origin = Origin::Secret("d-tls".into());
-        let fingerprint = "ab".repeat(32).parse().unwrap();
-        device.current = Some(Recorded {
-            fingerprint,
-            key_fingerprint: fingerprint,
-            issuer_fingerprint: fingerprint,
-            validity: Validity {
-                not_before: at(0),
-                not_after: at(1000),
-            },
-            renewal_time: at(800),
-            subject: Name::parse("CN=d").unwrap(),
-            requested_subject: None,
-            names: SubjectAltNames::default(),
-            request_digest: fingerprint,
-            requester: "Operator".into(),
-        });
-        Observed {
-            device,
-            group: None,
-            hindrance: None,
-            secret: SecretState::Intact,
-            renew_after: None,
-            sweep: None,
-        }
-    }
-
-    fn ready(plan: &Plan) -> (DevicePhase, String) {
-        let Plan::Settle(standing) = plan else {
-            panic!("{plan:?}")
-        };
-        (
-            standing.phase,
-            standing.statements.last().unwrap().reason.to_string(),
-        )
-    }
-
-    #[test]
-    fn a_certificate_is_kept_until_its_renewal_time() {
-        let Plan::Settle(standing) = decide(&observed(), at(799)) else {
-            panic!()
-        };
-        assert_eq!(
-            (standing.phase, standing.again),
-            (DevicePhase::Active, Some(at(800)))
-        );
-        assert_eq!(decide(&observed(), at(800)), Plan::Issue(Why::Renewal));
-    }
-
-    #[test]
-    fn the_first_certificate_is_issued_at_once() {
-        let mut first = observed();
-        first.device.current = None;
-        first.secret = SecretState::Absent;
-        assert_eq!(decide(&first, at(1)), Plan::Issue(Why::First));
-    }
-
-    #[test]
-    fn a_lost_or_damaged_secret_is_put_back() {
-        for state in [SecretState::Absent, SecretState::Damaged("x".into())] {
-            let observed = Observed {
-                secret: state,
-                ..observed()
-            };
-            assert!(matches!(
-                decide(&observed, at(1)),
-                Plan::Issue(Why::SecretLost(_))
-            ));
-        }
-    }
-
-    #[test]
-    fn a_secret_of_somebody_else_is_left_alone() {
-        let observed = Observed {
-            secret: SecretState::Foreign("nobody".into()),
-            ..observed()
-        };
-        assert_eq!(ready(&decide(&observed, at(900))).1, "SecretNotOwned");
-    }
-
-    #[test]
-    fn nothing_is_issued_to_a_stopped_device_whatever_else_holds() {
-        for (state, phase) in [
-            (DeviceState::Suspended, DevicePhase::Suspended),
-            (DeviceState::Revoked, DevicePhase::Revoked),
-        ] {
-            for secret in [
-                SecretState::Absent,
-                SecretState::Intact,
-                SecretState::Damaged("x".into()),
-            ] {
-                for time in [1, 900, 1001] {
-                    let mut observed = Observed {
-                        secret: secret.clone(),
-                        ..observed()
-                    };
-                    observed.device.state = state;
-                    assert_eq!(ready(&decide(&observed, at(time))).0, phase);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_refused_renewal_leaves_a_good_certificate_ready_until_it_expires() {
-        let hindered = || Observed {
-            hindrance: Some(Refusal::new(Reason::GroupDisabled, "off")),
-            ..observed()
-        };
-        assert_eq!(
-            ready(&decide(&hindered(), at(900))),
-            (DevicePhase::Active, "CertificateReady".into())
-        );
-        assert_eq!(
-            ready(&decide(&hindered(), at(1000))),
-            (DevicePhase::Expired, "GroupDisabled".into())
-        );
-    }
-
-    #[test]
-    fn an_owner_can_ask_for_a_renewal_once() {
-        let asked = Observed {
-            renew_after: Some(at(500)),
-            ..observed()
-        };
-        assert!(
-            matches!(decide(&asked, at(499)), Plan::Settle(Standing { again: Some(time), .. }) if time == at(500))
-        );
-        assert_eq!(decide(&asked, at(500)), Plan::Issue(Why::Renewal));
-        let mut done = Observed {
-            renew_after: Some(at(500)),
-            ..observed()
-        };
-        done.device.current.as_mut().unwrap().validity = Validity {
-            not_before: at(600),
-            not_after: at(1600),
-        };
-        assert!(matches!(decide(&done, at(610)), Plan::Settle(_)));
-    }
-
-    #[test]
-    fn an_outside_device_is_never_issued_to_by_the_controller() {
-        let mut outside = observed();
-        outside.device.origin = Origin::Outside;
-        outside.secret = SecretState::NotWanted;
-        assert_eq!(
-            ready(&decide(&outside, at(900))),
-            (DevicePhase::Active, "CertificateReady".into())
-        );
-        assert_eq!(
-            ready(&decide(&outside, at(1000))),
-            (DevicePhase::Expired, "Expired".into())
-        );
-        outside.device.current = None;
-        assert_eq!(
-            ready(&decide(&outside, at(1))),
-            (DevicePhase::Pending, "AwaitingEnrollment".into())
-        );
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! it has read. All of it can be lost at any time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -89,6 +89,11 @@ impl Memory {
         if let Some(version) = secret_version {
             self.devices().entry(uid.into()).or_default().secret = Some((version.into(), None));
         }
+    }
+
+    /// Forgets the devices that are not among these UIDs.
+    pub(in crate::controllers) fn retain(&self, uids: &HashSet<&str>) {
+        self.devices().retain(|uid, _| uids.contains(uid.as_str()));
     }
 
     /// When the Secret of this device is to be read, if its turn is still to come.

@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::Context;
 use crate::{
-    api::{DeviceIdentity, ProvisioningStatus},
+    api::{ConditionStatus, DeviceIdentity, ProvisioningStatus},
     cluster::{self, ApiError},
     policy::{Device, Group, GroupKey, Origin, Reason, Refusal},
     registrar::Rejection,
@@ -79,8 +79,16 @@ async fn observe(
         secret,
         renew_after: object.spec.renew_after.as_ref().map(|time| time.0),
         sweep: context.devices.sweep_time(object),
+        was_refused: was_refused(object),
         device,
     })
+}
+
+fn was_refused(object: &DeviceIdentity) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == "Issued")
+        .any(|condition| condition.status == ConditionStatus::False)
 }
 
 /// What the fleet already knows to stand in the way; the registrar has the last word.
@@ -121,7 +129,8 @@ async fn secret_state(
             .devices
             .trusts(uid, seen.metadata.resource_version.as_deref())
     {
-        return Ok(SecretState::Intact);
+        let uid = seen.metadata.uid.clone().unwrap_or_default();
+        return Ok(SecretState::Intact { uid });
     }
     let api: Api<Secret> = Api::namespaced(context.clients.calls.clone(), &device.namespace);
     let found = api
@@ -136,18 +145,21 @@ async fn secret_state(
             &found.metadata,
         )));
     }
-    let Some(current) = &device.current else {
-        return Ok(SecretState::Damaged(
-            "no certificate is on record for it".into(),
-        ));
+    let checked = match &device.current {
+        Some(current) => secret::check(&found, current.fingerprint),
+        None => Err("no certificate is on record for it".into()),
     };
-    Ok(match secret::check(&found, current.fingerprint) {
+    let found_uid = found.uid().unwrap_or_default();
+    Ok(match checked {
         Ok(()) => {
             context
                 .devices
                 .verified(uid, found.resource_version().as_deref());
-            SecretState::Intact
+            SecretState::Intact { uid: found_uid }
         }
-        Err(why) => SecretState::Damaged(why),
+        Err(why) => SecretState::Damaged {
+            why,
+            uid: found_uid,
+        },
     })
 }
