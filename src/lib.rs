@@ -3,6 +3,7 @@
 //! The house, from the top; each floor uses only those below it:
 //!
 //! ```text
+//! plugin       kubectl devicecert, for people
 //! cli          arguments -> a validated Config
 //! run          puts the house together
 //! health       /metrics, /healthz, /readyz
@@ -19,6 +20,8 @@
 //!
 //! `tests/house.rs` reads the `use` lines and fails when one points up.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod api;
 pub mod cli;
@@ -29,6 +32,7 @@ pub mod fleet;
 pub mod health;
 pub mod metrics;
 pub mod pki;
+pub mod plugin;
 pub mod policy;
 pub mod registrar;
 pub mod run;
@@ -58,6 +62,18 @@ pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(run::run(config))?;
     Ok(())
+}
+
+/// Carries out a command of `kubectl devicecert`.
+///
+/// # Errors
+/// In words for the terminal.
+pub fn run_plugin(plugin: plugin::Plugin) -> Result<(), Box<dyn Error>> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(plugin::run(plugin))?)
 }
 
 /// Prints the custom resource definitions, or writes `<plural>.<group>.yaml` files into a directory.

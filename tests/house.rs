@@ -7,7 +7,8 @@ use std::{
 };
 
 /// From the top; a module may use those below it, and itself.
-const FLOORS: [&str; 12] = [
+const FLOORS: [&str; 13] = [
+    "plugin",
     "cli",
     "run",
     "health",
@@ -137,7 +138,7 @@ fn arrows_point_down() {
 
 #[test]
 fn the_arrows_are_really_read() {
-    let registrar = &floors()[5];
+    let registrar = &floors()[6];
     let used: Vec<_> = registrar.1.iter().flat_map(|file| used(file)).collect();
     for below in ["policy", "pki", "cluster", "fleet", "metrics", "api"] {
         assert!(used.contains(&below), "{below} is not seen among {used:?}");

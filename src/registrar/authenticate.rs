@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{BasicCredentials, Credentials, Rejection, authority_chain, local::LocalRegistrar};
 use crate::{
-    api::DeviceIdentity,
+    api::{CertificateAuthority, DeviceIdentity},
     pki::Certificate,
     policy::{Group, Principal, Reason, Refusal, RegistrationId},
 };
@@ -137,6 +137,7 @@ impl LocalRegistrar {
             .authorities()
             .iter()
             .filter(|authority| authority.metadata.namespace.as_deref() == namespace)
+            .filter(|authority| is_certified_as(authority, issuer))
             .filter_map(|authority| authority_chain(authority)?.into_iter().next())
             .filter(|authority| authority.fingerprint().to_string() == *issuer)
             .any(|authority| certificate.is_signed_by(&authority))
@@ -162,4 +163,12 @@ impl LocalRegistrar {
             device: None,
         })
     }
+}
+
+fn is_certified_as(authority: &CertificateAuthority, fingerprint: &str) -> bool {
+    let own = authority
+        .status
+        .as_ref()
+        .and_then(|status| status.certificate.as_ref());
+    own.is_some_and(|own| own.fingerprint == fingerprint)
 }

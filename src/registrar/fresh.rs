@@ -25,6 +25,9 @@ const REMEMBERED: usize = 1024;
 type Answer<T> = Result<Option<Arc<Version<T>>>, Arc<ApiError>>;
 type Read<T> = Shared<BoxFuture<'static, Answer<T>>>;
 
+/// By namespace and name: when the read was sent, and the read.
+type Reads<T> = HashMap<(String, String), (Instant, Read<T>)>;
+
 struct Version<T> {
     resource_version: Option<String>,
     prepared: T,
@@ -35,7 +38,7 @@ pub(super) struct Fresh<K, T> {
     client: Client,
     what: &'static str,
     prepare: fn(K) -> T,
-    reads: Mutex<HashMap<(String, String), (Instant, Read<T>)>>,
+    reads: Mutex<Reads<T>>,
 }
 
 impl<K, T> Fresh<K, T>

@@ -12,6 +12,9 @@ use crate::{
     policy::{Recorded, Recording, record, renewal_time},
 };
 
+/// What a test changes in a scene.
+type Bend = fn(&mut Scene);
+
 /// A group, its authority and a device, to be bent by each test.
 struct Scene {
     group: api::EnrollmentGroup,
@@ -273,7 +276,7 @@ fn every_live_certificate_on_the_record_renews_and_no_expired_one() {
 
 #[test]
 fn a_stopped_device_or_group_gives_nothing_to_anybody() {
-    let stop: [(fn(&mut Scene), Reason); 5] = [
+    let stop: [(Bend, Reason); 5] = [
         (
             |s| s.device.state = DeviceState::Suspended,
             Reason::Suspended,
