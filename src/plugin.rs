@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     api::{CertificateAuthority, Condition, ConditionStatus, DeviceIdentity, EnrollmentGroup},
-    cluster,
+    cluster::{self, ApiError},
 };
 
 /// Work with devicecert objects.
@@ -51,13 +51,8 @@ pub enum PluginError {
     #[error("no Kubernetes API server is configured ({0}): set KUBECONFIG, or pass --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// The API server refused, or does not answer.
-    #[error("could not {what}: {source}")]
-    Api {
-        /// What was being done.
-        what: String,
-        /// Why not.
-        source: kube::Error,
-    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The device renews its certificate itself.
     #[error(
         "{0} keeps its key itself, so only it can renew: have it call simplereenroll. (The operator renews devices with a \
@@ -80,16 +75,16 @@ pub async fn run(plugin: Plugin) -> Result<(), PluginError> {
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(failed("make a Kubernetes client"))?;
+    let client = Client::try_from(config).map_err(failed("make a client for", "the API server"))?;
     match plugin.command {
         Command::Status => status(client, &namespace).await,
         Command::Renew { device } => renew(client, &namespace, &device).await,
     }
 }
 
-fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> PluginError {
-    let what = what.into();
-    move |source| PluginError::Api { what, source }
+fn failed(what: &'static str, object: &str) -> impl FnOnce(kube::Error) -> PluginError {
+    let object = object.to_string();
+    move |source| ApiError::new(what, object, source).into()
 }
 
 async fn renew(client: Client, namespace: &str, name: &str) -> Result<(), PluginError> {
@@ -97,7 +92,7 @@ async fn renew(client: Client, namespace: &str, name: &str) -> Result<(), Plugin
     let device = devices
         .get(name)
         .await
-        .map_err(failed(format!("read DeviceIdentity {name}")))?;
+        .map_err(failed("read DeviceIdentity", name))?;
     if device.spec.secret_name.is_none() && device.spec.request.is_none() {
         return Err(PluginError::Outside(name.into()));
     }
@@ -105,7 +100,7 @@ async fn renew(client: Client, namespace: &str, name: &str) -> Result<(), Plugin
     devices
         .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
-        .map_err(failed(format!("ask for the renewal of {name}")))?;
+        .map_err(failed("ask for the renewal of", name))?;
     println!(
         "deviceidentity/{name} will be renewed now; watch it with: kubectl -n {namespace} get did {name} -w"
     );
@@ -122,7 +117,7 @@ async fn status(client: Client, namespace: &str) -> Result<(), PluginError> {
     for object in authorities
         .list(&all)
         .await
-        .map_err(failed("list CertificateAuthorities"))?
+        .map_err(failed("list", "CertificateAuthorities"))?
     {
         seen += 1;
         let conditions = object
@@ -138,7 +133,7 @@ async fn status(client: Client, namespace: &str) -> Result<(), PluginError> {
     for object in groups
         .list(&all)
         .await
-        .map_err(failed("list EnrollmentGroups"))?
+        .map_err(failed("list", "EnrollmentGroups"))?
     {
         seen += 1;
         let conditions = object
@@ -150,7 +145,7 @@ async fn status(client: Client, namespace: &str) -> Result<(), PluginError> {
     for object in devices
         .list(&all)
         .await
-        .map_err(failed("list DeviceIdentities"))?
+        .map_err(failed("list", "DeviceIdentities"))?
     {
         seen += 1;
         let conditions = object

@@ -270,7 +270,7 @@ fn record_has_room(s: &Situation<'_>) -> Result<(), Refusal> {
         return refuse(
             Reason::TooManyCertificates,
             format!(
-                "{} has {MOST_PREVIOUS} older certificates that are still valid: wait until one expires",
+                "{} has {MOST_PREVIOUS} older certificates that are still valid: wait until one expires, or delete the DeviceIdentity and create it anew",
                 s.device.id
             ),
         );

@@ -60,7 +60,36 @@ impl Registrar for LocalRegistrar {
             Ok(key) => self.enroll_in(&key, &request).await,
             Err(refusal) => Err(refusal.into()),
         };
-        result.map(|certificate| certificate.der().to_vec())
+        result
+            .map(|certificate| certificate.der().to_vec())
+            .map_err(for_outsiders)
+    }
+}
+
+/// What somebody outside may read. Faults of the group, the authority or the cluster are told in full to the owner of the
+/// group (conditions, log), and in general terms here.
+fn for_outsiders(rejection: Rejection) -> Rejection {
+    let message = match rejection.reason {
+        Reason::GroupInvalid | Reason::PasswordsUnavailable => {
+            "the enrolment group has a setting that cannot be used; its owner sees which with: kubectl describe deg"
+        }
+        Reason::AuthorityNotFound
+        | Reason::AuthorityNotReady
+        | Reason::KeyLost
+        | Reason::KeyMismatch
+        | Reason::InvalidSpec
+        | Reason::StatusLost => {
+            "the certificate authority cannot sign now; the owner of the group sees why with: kubectl describe deg"
+        }
+        Reason::ApiUnavailable => {
+            "the Kubernetes API server does not answer, so nothing can be recorded and nothing is issued: try again"
+        }
+        _ => return rejection,
+    };
+    tracing::warn!(reason = %rejection.reason, message = rejection.message, "an enrolment failed for a cause on our side");
+    Rejection {
+        message: message.into(),
+        ..rejection
     }
 }
 
@@ -104,15 +133,7 @@ impl LocalRegistrar {
                 .await
             {
                 Err(rejection) if rejection.reason == Reason::Conflict => {
-                    device = self
-                        .read_device(&key.namespace, &device.name_any())
-                        .await?
-                        .ok_or_else(|| {
-                            Refusal::new(
-                                Reason::NotRegistered,
-                                format!("{} was deleted just now", device.name_any()),
-                            )
-                        })?;
+                    device = self.look_again(key, &device, &csr, &principal).await?;
                 }
                 Err(rejection) => return Err(rejection),
                 Ok(issued) => {
@@ -129,6 +150,29 @@ impl LocalRegistrar {
             device.name_any()
         );
         Err(Refusal::new(Reason::Conflict, message).into())
+    }
+
+    /// The device as it is now, after it has changed under a decision; registered anew if it was deleted and its principal
+    /// may register it.
+    async fn look_again(
+        &self,
+        key: &GroupKey,
+        device: &DeviceIdentity,
+        csr: &Csr,
+        principal: &Principal,
+    ) -> Result<DeviceIdentity, Rejection> {
+        let now = self.read_device(&key.namespace, &device.name_any()).await?;
+        match (now, principal) {
+            (Some(now), _) => Ok(now),
+            (None, Principal::Password { .. }) => {
+                let group = self.group(key).await?;
+                self.device_named_by(csr, &group, principal).await
+            }
+            (None, Principal::Device { .. } | Principal::Operator) => {
+                let message = format!("{} was deleted just now", device.name_any());
+                Err(Refusal::new(Reason::UnknownCertificate, message).into())
+            }
+        }
     }
 
     /// Everything before the decision: who asks, what is asked, and for which device.

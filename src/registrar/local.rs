@@ -322,11 +322,10 @@ impl From<&ApiError> for Rejection {
     fn from(error: &ApiError) -> Self {
         tracing::warn!(%error, source = ?std::error::Error::source(error), "a call to the API server failed");
         let reason = match error.outcome() {
-            Outcome::Conflict => Reason::Conflict,
+            // An object that is gone has changed like any other: whoever decided on it decides anew.
+            Outcome::Conflict | Outcome::NotFound => Reason::Conflict,
             Outcome::Unavailable => Reason::ApiUnavailable,
-            Outcome::NotFound | Outcome::Exists | Outcome::Forbidden | Outcome::Refused => {
-                Reason::Internal
-            }
+            Outcome::Exists | Outcome::Forbidden | Outcome::Refused => Reason::Internal,
         };
         Self {
             reason,
