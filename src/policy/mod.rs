@@ -24,6 +24,6 @@ pub use group::{Group, PasswordRules, key_algorithm};
 pub use label::{GroupKey, Labels};
 pub use principal::Principal;
 pub use reason::{Reason, Refusal};
-pub use record::{Recording, record};
+pub use record::{Recording, certificate_ready, record, secret_ready};
 pub use registration_id::RegistrationId;
 pub use renewal::{RetryInterval, renewal_time};

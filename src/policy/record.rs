@@ -101,26 +101,30 @@ pub fn record(status: &DeviceIdentityStatus, recording: &Recording<'_>) -> Devic
     let ready = match &device.origin {
         Origin::Secret(secret) if !is_ready(&status) => {
             status.phase = Some(DevicePhase::Issuing);
-            Some(Statement::no(
-                "Ready",
-                Reason::WritingSecret,
-                format!("the certificate is on its way into the Secret {secret}"),
-            ))
+            let message = format!("the certificate is on its way into the Secret {secret}");
+            Statement::no("Ready", Reason::WritingSecret, message)
         }
-        Origin::Secret(_) => None,
+        // The Secret holds the certificate before this one, which is good until the new one is in its place.
+        Origin::Secret(secret) => secret_ready(secret),
         Origin::Request | Origin::Outside => {
             status.phase = Some(DevicePhase::Active);
-            Some(Statement::yes(
-                "Ready",
-                Reason::CertificateReady,
-                "the device has a valid certificate",
-            ))
+            certificate_ready()
         }
     };
-    if let Some(ready) = ready {
-        set_condition(&mut status.conditions, ready, recording.generation, now);
-    }
+    set_condition(&mut status.conditions, ready, recording.generation, now);
     status
+}
+
+/// A device whose Secret holds a valid certificate is Ready. The words never change, so that saying it again writes nothing.
+pub fn secret_ready(secret: &str) -> Statement {
+    let message = format!("the Secret {secret} holds a valid certificate");
+    Statement::yes("Ready", Reason::CertificateReady, message)
+}
+
+/// A device that keeps its key itself and has a valid certificate is Ready.
+pub fn certificate_ready() -> Statement {
+    let message = "the device has a valid certificate";
+    Statement::yes("Ready", Reason::CertificateReady, message)
 }
 
 fn is_ready(status: &DeviceIdentityStatus) -> bool {

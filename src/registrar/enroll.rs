@@ -7,8 +7,10 @@ use kube::{
 };
 
 use super::{
-    EnrollmentRequest, Registrar, Rejection, authenticate::Authenticated, authority_chain,
-    local::LocalRegistrar,
+    EnrollmentRequest, Registrar, Rejection,
+    authenticate::Authenticated,
+    authority_chain,
+    local::{LocalRegistrar, Requester},
 };
 use crate::{
     api::{DeviceIdentity, DeviceIdentitySpec, LocalRef, Registration},
@@ -117,7 +119,7 @@ impl LocalRegistrar {
         request: &EnrollmentRequest,
     ) -> Result<Certificate, Rejection> {
         let prepared = self.prepare(key, request).await;
-        let (principal, csr, mut device) = match prepared {
+        let (requester, csr, mut device) = match prepared {
             Ok(prepared) => prepared,
             Err(rejection) => {
                 self.counters.refused(Door::Est, rejection.reason);
@@ -125,20 +127,17 @@ impl LocalRegistrar {
             }
         };
         for _ in 0..TRIES {
-            if let Some(certificate) = self.answer_to_retry(&device, &principal, &csr).await? {
+            if let Some(certificate) = self.answer_to_retry(&device, &requester, &csr).await? {
                 return Ok(certificate);
             }
-            match self
-                .issue(&device, &principal, Asked::Csr(&csr), Door::Est)
-                .await
-            {
+            match self.issue(&device, &requester, Asked::Csr(&csr)).await {
                 Err(rejection) if rejection.reason == Reason::Conflict => {
-                    device = self.look_again(key, &device, &csr, &principal).await?;
+                    device = self.look_again(&device, &csr, &requester).await?;
                 }
                 Err(rejection) => return Err(rejection),
                 Ok(issued) => {
                     tracing::info!(
-                        device = issued.device.name_any(), namespace = key.namespace, group = key.name, %principal,
+                        device = issued.device.name_any(), namespace = key.namespace, group = key.name, principal = %requester.principal,
                         serial = %issued.certificate.serial(), "certificate issued over EST"
                     );
                     return Ok(issued.certificate);
@@ -156,17 +155,17 @@ impl LocalRegistrar {
     /// may register it.
     async fn look_again(
         &self,
-        key: &GroupKey,
         device: &DeviceIdentity,
         csr: &Csr,
-        principal: &Principal,
+        requester: &Requester,
     ) -> Result<DeviceIdentity, Rejection> {
-        let now = self.read_device(&key.namespace, &device.name_any()).await?;
-        match (now, principal) {
+        let namespace = &requester.group.namespace;
+        let now = self.read_device(namespace, &device.name_any()).await?;
+        match (now, &requester.principal) {
             (Some(now), _) => Ok(now),
             (None, Principal::Password { .. }) => {
-                let group = self.group(key).await?;
-                self.device_named_by(csr, &group, principal).await
+                let group = self.group(&requester.group).await?;
+                self.device_named_by(csr, &group, requester).await
             }
             (None, Principal::Device { .. } | Principal::Operator) => {
                 let message = format!("{} was deleted just now", device.name_any());
@@ -180,7 +179,7 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
-    ) -> Result<(Principal, Csr, DeviceIdentity), Rejection> {
+    ) -> Result<(Requester, Csr, DeviceIdentity), Rejection> {
         self.ready()?;
         if !self.fleet().watches(&key.namespace) {
             return Err(unknown_group(key).into());
@@ -197,11 +196,16 @@ impl LocalRegistrar {
             .await?;
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
+        let requester = Requester {
+            principal,
+            group: key.clone(),
+            door: Door::Est,
+        };
         let device = match device {
             Some(device) => device.as_ref().clone(),
-            None => self.device_named_by(&csr, &group, &principal).await?,
+            None => self.device_named_by(&csr, &group, &requester).await?,
         };
-        Ok((principal, csr, device))
+        Ok((requester, csr, device))
     }
 
     /// The device whose ID is the CSR's common name; registered now if the group is open to unknown ones.
@@ -209,7 +213,7 @@ impl LocalRegistrar {
         &self,
         csr: &Csr,
         group: &Group,
-        principal: &Principal,
+        requester: &Requester,
     ) -> Result<DeviceIdentity, Rejection> {
         let name = csr.subject().common_name().ok_or_else(|| {
             Refusal::new(
@@ -243,7 +247,7 @@ impl LocalRegistrar {
             );
             return Err(Refusal::new(Reason::NotRegistered, message).into());
         }
-        self.register(id, csr, group, principal).await
+        self.register(id, csr, group, requester).await
     }
 
     /// Creates the DeviceIdentity of a device that may enrol; nothing is created for one that may not.
@@ -252,10 +256,10 @@ impl LocalRegistrar {
         id: RegistrationId,
         csr: &Csr,
         group: &Group,
-        principal: &Principal,
+        requester: &Requester,
     ) -> Result<DeviceIdentity, Rejection> {
         let device = Device::unregistered(&group.namespace, &group.name, id);
-        self.decide(&device, principal, Asked::Csr(csr)).await?;
+        self.decide(&device, requester, Asked::Csr(csr)).await?;
         let object = DeviceIdentity {
             metadata: ObjectMeta {
                 name: Some(device.name.clone()),
@@ -264,7 +268,7 @@ impl LocalRegistrar {
                 annotations: Some(
                     [(
                         "devicecert.dev/registered-by".to_string(),
-                        principal.to_string(),
+                        requester.principal.to_string(),
                     )]
                     .into(),
                 ),
@@ -304,21 +308,21 @@ impl LocalRegistrar {
     async fn answer_to_retry(
         &self,
         object: &DeviceIdentity,
-        principal: &Principal,
+        requester: &Requester,
         csr: &Csr,
     ) -> Result<Option<Certificate>, Rejection> {
         let device = Device::compile(object)?;
-        if !is_retry(&device, principal, csr, cluster::now()) {
+        if !is_retry(&device, &requester.principal, csr, cluster::now()) {
             return Ok(None);
         }
         let Some(object) = self.read_device(&device.namespace, &device.name).await? else {
             return Ok(None);
         };
         let device = Device::compile(&object)?;
-        if !is_retry(&device, principal, csr, cluster::now()) {
+        if !is_retry(&device, &requester.principal, csr, cluster::now()) {
             return Ok(None);
         }
-        self.decide(&device, principal, Asked::Csr(csr)).await?;
+        self.decide(&device, requester, Asked::Csr(csr)).await?;
         let pem = object.status.and_then(|status| status.certificate?.pem);
         let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
         if let Some(certificate) = &certificate {

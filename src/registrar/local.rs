@@ -37,6 +37,28 @@ struct AuthorityRead {
     key_secret: Option<String>,
 }
 
+/// Who asks, and in which group's name. The group is the one that authenticated the requester (EST: the one that the path
+/// names), so that a password of one group opens nothing in another.
+pub struct Requester {
+    /// What was proven.
+    pub principal: Principal,
+    /// The group whose rules hold.
+    pub group: GroupKey,
+    /// The door, for metrics.
+    pub door: Door,
+}
+
+impl Requester {
+    /// The operator itself, for a device of this group in the cluster.
+    pub fn operator(group: GroupKey) -> Self {
+        Self {
+            principal: Principal::Operator,
+            group,
+            door: Door::Operator,
+        }
+    }
+}
+
 /// A certificate that is on record and may be released.
 pub struct Issued {
     /// The certificate.
@@ -160,13 +182,12 @@ impl LocalRegistrar {
     pub async fn issue(
         &self,
         device: &DeviceIdentity,
-        principal: &Principal,
+        requester: &Requester,
         asked: Asked<'_>,
-        door: Door,
     ) -> Result<Issued, Rejection> {
-        let result = self.try_issue(device, principal, asked, door).await;
+        let result = self.try_issue(device, requester, asked).await;
         if let Err(rejection) = &result {
-            self.counters.refused(door, rejection.reason);
+            self.counters.refused(requester.door, rejection.reason);
         }
         result
     }
@@ -174,17 +195,16 @@ impl LocalRegistrar {
     async fn try_issue(
         &self,
         object: &DeviceIdentity,
-        principal: &Principal,
+        requester: &Requester,
         asked: Asked<'_>,
-        door: Door,
     ) -> Result<Issued, Rejection> {
         let device = Device::compile(object)?;
-        let (group, grant, signer, now) = self.decide(&device, principal, asked).await?;
+        let (group, grant, signer, now) = self.decide(&device, requester, asked).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {
             device: &device,
-            principal,
+            principal: &requester.principal,
             grant: &grant,
             certificate: &certificate,
             renewal_time: renewal_time(certificate.validity(), group.threshold, uid),
@@ -200,16 +220,13 @@ impl LocalRegistrar {
                 "a new certificate left no trace on the record",
             )
         })?;
-        let key = GroupKey {
-            namespace: group.namespace.clone(),
-            name: group.name.clone(),
-        };
         let reason = if device.current.is_some() {
             Reason::Renewed
         } else {
             Reason::Issued
         };
-        self.counters.issued(door, &key, reason);
+        self.counters
+            .issued(requester.door, &requester.group, reason);
         Ok(Issued {
             certificate,
             chain: signer.chain(),
@@ -221,18 +238,14 @@ impl LocalRegistrar {
     pub(super) async fn decide(
         &self,
         device: &Device,
-        principal: &Principal,
+        requester: &Requester,
         asked: Asked<'_>,
     ) -> Result<(Arc<Group>, Grant, Signer, jiff::Timestamp), Rejection> {
-        let key = GroupKey {
-            namespace: device.namespace.clone(),
-            name: device.group.clone(),
-        };
-        let group = self.group(&key).await?;
+        let group = self.group(&requester.group).await?;
         let (authority, signer) = self.authority(&group.namespace, &group.authority).await?;
         let now = cluster::now();
         let grant = authorize(&Situation {
-            principal,
+            principal: &requester.principal,
             asked,
             group: &group,
             authority: &authority,

@@ -18,6 +18,6 @@ pub use door::{
     ServerIdentity,
 };
 pub use keyring::{CaKey, Keyring, key_secret_name};
-pub use local::{Issued, LocalRegistrar, authority_chain, read_authority_facts};
+pub use local::{Issued, LocalRegistrar, Requester, authority_chain, read_authority_facts};
 pub use passwords::Passwords;
 pub use signer::Signer;

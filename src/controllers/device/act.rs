@@ -19,9 +19,8 @@ use crate::{
     api::{ConditionStatus, DeviceIdentity, DevicePhase},
     cluster::{self, ApiError, Outcome, patch_status},
     controllers::Context,
-    metrics::Door,
     pki::{Csr, KeyAlgorithm, PrivateKey},
-    policy::{Asked, Origin, Principal, Reason, Refusal, Statement, set_condition},
+    policy::{Asked, Origin, Reason, Refusal, secret_ready, set_condition},
     registrar::{Issued, Rejection},
 };
 
@@ -144,12 +143,7 @@ async fn issue_for_request(
         .map_err(|e| Refusal::new(Reason::InvalidCsr, format!("spec.request: {e}")))?;
     let issued = context
         .registrar
-        .issue(
-            &full,
-            &Principal::Operator,
-            Asked::Csr(&csr),
-            Door::Operator,
-        )
+        .issue(&full, &observed.requester(), Asked::Csr(&csr))
         .await?;
     context.devices.wrote(&issued.device);
     Ok(())
@@ -167,12 +161,7 @@ async fn issue_into_secret(
     let key = device_key(context, observed, &secrets, name, why).await?;
     let issued = context
         .registrar
-        .issue(
-            object,
-            &Principal::Operator,
-            Asked::OwnKey(key.public()),
-            Door::Operator,
-        )
+        .issue(object, &observed.requester(), Asked::OwnKey(key.public()))
         .await?;
     context.devices.wrote(&issued.device);
     let pem = key.to_pkcs8_pem();
@@ -254,11 +243,7 @@ async fn become_ready(context: &Context, name: &str, issued: Issued) -> Result<(
     let old = device.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.phase = Some(DevicePhase::Active);
-    let statement = Statement::yes(
-        "Ready",
-        Reason::CertificateReady,
-        format!("the Secret {name} holds a valid certificate"),
-    );
+    let statement = secret_ready(name);
     set_condition(
         &mut new.conditions,
         statement,

@@ -5,7 +5,11 @@ use jiff::Timestamp;
 use crate::{
     api::{DeviceIdentity, DevicePhase, DeviceState},
     pki::Lifespan,
-    policy::{Device, Group, Origin, Reason, Refusal, RetryInterval, Statement},
+    policy::{
+        Device, Group, GroupKey, Origin, Reason, Refusal, RetryInterval, Statement,
+        certificate_ready, secret_ready,
+    },
+    registrar::Requester,
 };
 
 /// What was observed.
@@ -18,6 +22,16 @@ pub(super) struct Observed {
     pub sweep: Option<Timestamp>,
     /// Whether the status says that the last attempt was refused.
     pub was_refused: bool,
+}
+
+impl Observed {
+    /// The operator, asking in the name of the device's own group.
+    pub(super) fn requester(&self) -> Requester {
+        Requester::operator(GroupKey {
+            namespace: self.device.namespace.clone(),
+            name: self.device.group.clone(),
+        })
+    }
 }
 
 /// The Secret of a device.
@@ -154,11 +168,7 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
     }
     Standing {
         phase: DevicePhase::Active,
-        statements: vec![Statement::yes(
-            "Ready",
-            Reason::CertificateReady,
-            "the device has a valid certificate",
-        )],
+        statements: vec![certificate_ready()],
         again: Some(current.validity.not_after),
     }
 }
@@ -201,9 +211,9 @@ fn why_issue(observed: &Observed, now: Timestamp) -> Option<Why> {
 }
 
 fn in_order(observed: &Observed) -> Standing {
-    let message = match &observed.device.origin {
-        Origin::Secret(name) => format!("the Secret {name} holds a valid certificate"),
-        Origin::Request | Origin::Outside => "the device has a valid certificate".into(),
+    let ready = match &observed.device.origin {
+        Origin::Secret(name) => secret_ready(name),
+        Origin::Request | Origin::Outside => certificate_ready(),
     };
     let current = observed.device.current.as_ref();
     let times = [
@@ -213,7 +223,7 @@ fn in_order(observed: &Observed) -> Standing {
             .filter(|after| current.is_some_and(|current| current.issued_at() < *after)),
         observed.sweep,
     ];
-    let mut statements = vec![Statement::yes("Ready", Reason::CertificateReady, message)];
+    let mut statements = vec![ready];
     if observed.was_refused {
         let message = "the certificate on record is the one that is wanted";
         statements.insert(0, Statement::yes("Issued", Reason::Issued, message));
