@@ -1,6 +1,7 @@
 //! `kubectl devicecert`: what people do more often than YAML is pleasant for.
 
 use clap::{Parser, Subcommand};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, ResourceExt,
@@ -96,7 +97,9 @@ async fn renew(client: Client, namespace: &str, name: &str) -> Result<(), Plugin
     if device.spec.secret_name.is_none() && device.spec.request.is_none() {
         return Err(PluginError::Outside(name.into()));
     }
-    let patch = json!({ "spec": { "renewAfter": Time(cluster::now()) } });
+    // Whole seconds: the next one comes after any certificate that was issued until now.
+    let next = cluster::now().checked_add(SignedDuration::from_secs(1));
+    let patch = json!({ "spec": { "renewAfter": Time(next.unwrap_or_else(|_| cluster::now())) } });
     devices
         .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await

@@ -84,7 +84,8 @@ fn for_outsiders(rejection: Rejection) -> Rejection {
             "the certificate authority cannot sign now; the owner of the group sees why with: kubectl describe deg"
         }
         Reason::ApiUnavailable => {
-            "the Kubernetes API server does not answer, so nothing can be recorded and nothing is issued: try again"
+            "the Kubernetes API server does not answer or does not let the operator in, so nothing can be recorded and \
+             nothing is issued: try again"
         }
         _ => return rejection,
     };

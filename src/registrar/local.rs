@@ -337,8 +337,9 @@ impl From<&ApiError> for Rejection {
         let reason = match error.outcome() {
             // An object that is gone has changed like any other: whoever decided on it decides anew.
             Outcome::Conflict | Outcome::NotFound => Reason::Conflict,
-            Outcome::Unavailable => Reason::ApiUnavailable,
-            Outcome::Exists | Outcome::Forbidden | Outcome::Refused => Reason::Internal,
+            // An API server that is starting refuses everybody until it knows the roles.
+            Outcome::Unavailable | Outcome::Forbidden => Reason::ApiUnavailable,
+            Outcome::Exists | Outcome::Refused => Reason::Internal,
         };
         Self {
             reason,
