@@ -74,7 +74,11 @@ impl Facts {
         fs::write(dir.path().join("leaf.der"), &self.der).unwrap();
         fs::write(dir.path().join("roots.pem"), roots).unwrap();
         fs::write(dir.path().join("between.pem"), between).unwrap();
-        let untrusted = if between.is_empty() { "" } else { "-untrusted between.pem" };
+        let untrusted = if between.is_empty() {
+            ""
+        } else {
+            "-untrusted between.pem"
+        };
         let script = format!(
             "openssl x509 -inform DER -in leaf.der -out leaf.pem
              openssl verify -x509_strict -no-CApath -no-CAstore -CAfile roots.pem {untrusted} leaf.pem"

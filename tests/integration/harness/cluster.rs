@@ -44,7 +44,10 @@ impl Cluster {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}-{pid}"));
         let kubeconfig = dir.join("kubeconfig");
         let cluster = Self { dir, kubeconfig };
-        cluster.script(&["--controller-manager", "--with-parent", &pid, "--purge"], "up");
+        cluster.script(
+            &["--controller-manager", "--with-parent", &pid, "--purge"],
+            "up",
+        );
         cluster.with_crds()
     }
 
@@ -84,8 +87,17 @@ impl Cluster {
     fn with_crds(self) -> Self {
         let apply = ["apply", "--server-side", "--force-conflicts"];
         let strict = ["--warnings-as-errors", "--validate=strict", "-f", CRDS];
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "-f", CRDS];
-        for arguments in [&[apply.as_slice(), strict.as_slice()].concat()[..], &wait[..]] {
+        let wait = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "-f",
+            CRDS,
+        ];
+        for arguments in [
+            &[apply.as_slice(), strict.as_slice()].concat()[..],
+            &wait[..],
+        ] {
             self.kubectl(arguments, "").unwrap();
         }
         self

@@ -70,7 +70,9 @@ impl Est {
     pub fn certificate(&self, der: &[u8], key: &KeyPair) -> Self {
         let chain = vec![CertificateDer::from(der.to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = builder(&self.roots).with_client_auth_cert(chain, key).unwrap();
+        let config = builder(&self.roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
         Self {
             config: Arc::new(config),
             ..self.clone()
@@ -84,7 +86,9 @@ impl Est {
 
     /// `/simplereenroll` under a label, or without one where it is empty.
     pub async fn reenroll(&self, label: &str, csr: &str) -> Reply {
-        self.post(&path(label, "simplereenroll"), csr).await.unwrap()
+        self.post(&path(label, "simplereenroll"), csr)
+            .await
+            .unwrap()
     }
 
     /// `/cacerts` under a label, or without one where it is empty.
@@ -132,7 +136,11 @@ impl Reply {
     /// The one certificate of an enrolment answer, DER.
     pub fn certificate(&self) -> Vec<u8> {
         let mut all = self.certificates();
-        assert_eq!(all.len(), 1, "an enrolment answer holds the leaf and nothing else");
+        assert_eq!(
+            all.len(),
+            1,
+            "an enrolment answer holds the leaf and nothing else"
+        );
         all.remove(0)
     }
 
@@ -143,16 +151,28 @@ impl Reply {
         let content = ContentInfo::from_der(&der).unwrap();
         let signed: SignedData = content.content.decode_as().unwrap();
         let certificates = signed.certificates.unwrap();
-        certificates.0.iter().map(|choice| choice.to_der().unwrap()).collect()
+        certificates
+            .0
+            .iter()
+            .map(|choice| choice.to_der().unwrap())
+            .collect()
     }
 
     /// Checks a refusal: its status, its reason, and words that must be in its sentence.
     #[track_caller]
     pub fn refuses(&self, status: u16, reason: &str, words: &[&str]) {
         assert_eq!(self.status, status, "{}", self.body);
-        assert!(self.body.starts_with(&format!("{reason}: ")), "not {reason}: {}", self.body);
+        assert!(
+            self.body.starts_with(&format!("{reason}: ")),
+            "not {reason}: {}",
+            self.body
+        );
         for word in words {
-            assert!(self.body.contains(word), "{word:?} is not in: {}", self.body);
+            assert!(
+                self.body.contains(word),
+                "{word:?} is not in: {}",
+                self.body
+            );
         }
     }
 
@@ -179,7 +199,9 @@ impl Device {
     /// The same with DNS names.
     pub fn csr_with(&self, dns_names: &[&str]) -> String {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, &*self.id);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, &*self.id);
         let name = |name: &&str| SanType::DnsName((*name).try_into().unwrap());
         params.subject_alt_names = dns_names.iter().map(name).collect();
         let csr = params.serialize_request(&self.key).unwrap();
@@ -189,14 +211,18 @@ impl Device {
     /// A CSR in PEM.
     pub fn csr_pem(&self) -> String {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, &*self.id);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, &*self.id);
         params.serialize_request(&self.key).unwrap().pem().unwrap()
     }
 
     /// A certificate for CN=ID that the device has signed itself, DER.
     pub fn self_signed(&self) -> Vec<u8> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, &*self.id);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, &*self.id);
         params.self_signed(&self.key).unwrap().der().to_vec()
     }
 
@@ -205,6 +231,9 @@ impl Device {
     pub fn owns(&self, certificate: &[u8]) {
         let facts = Facts::of(certificate);
         assert_eq!(facts.subject, format!("CN={}", self.id));
-        assert_eq!(facts.key, rcgen::PublicKeyData::subject_public_key_info(&self.key));
+        assert_eq!(
+            facts.key,
+            rcgen::PublicKeyData::subject_public_key_info(&self.key)
+        );
     }
 }

@@ -36,7 +36,9 @@ impl Connection {
     /// With TLS, to `localhost`.
     pub async fn tls(port: u16, config: Arc<ClientConfig>) -> Result<Self, String> {
         let words = |e: std::io::Error| e.to_string();
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(words)?;
+        let stream = TcpStream::connect(("127.0.0.1", port))
+            .await
+            .map_err(words)?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(config).connect(name, stream).await;
         let stream = stream.map_err(words)?;
@@ -75,7 +77,12 @@ impl Connection {
         let request = request.header("Host", "localhost").body(body).unwrap();
         let words = |e: hyper::Error| format!("{e}: {:?}", std::error::Error::source(&e));
         self.sender.ready().await.map_err(words)?;
-        let (parts, body) = self.sender.send_request(request).await.map_err(words)?.into_parts();
+        let (parts, body) = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(words)?
+            .into_parts();
         let bytes = body.collect().await.map_err(words)?.to_bytes();
         Ok(Reply {
             status: parts.status.as_u16(),

@@ -95,12 +95,14 @@ impl Operator {
     }
 
     async fn until_ready(&self) {
-        eventually("the operator is ready", Duration::from_secs(60), async || {
-            match self.get("/readyz").await {
+        eventually(
+            "the operator is ready",
+            Duration::from_secs(60),
+            async || match self.get("/readyz").await {
                 Ok((200, _)) => Ok(()),
                 other => Err(format!("{other:?}\n{}", self.log())),
-            }
-        })
+            },
+        )
         .await;
     }
 }
@@ -138,10 +140,18 @@ pub fn free_port() -> u16 {
 }
 
 fn spawn(arguments: &[String], kubeconfig: &PathBuf, log: &PathBuf) -> Child {
-    let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
+    let log: File = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .unwrap();
     // However this thread ends, the operator ends with it.
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_devicecert-operator")])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            env!("CARGO_BIN_EXE_devicecert-operator"),
+        ])
         .args(arguments)
         .env("KUBECONFIG", kubeconfig)
         .env("RUST_BACKTRACE", "1")

@@ -25,7 +25,10 @@ const ACCOUNT: &str = "operator-devicecert-operator";
 /// Creates the account with its roles, and returns a kubeconfig for it.
 pub(super) async fn grant(cluster: &Cluster, client: &Client, devices: &str, keys: &str) -> String {
     for object in rendered() {
-        let text = object.to_string().replace(DEVICES, devices).replace(KEYS, keys);
+        let text = object
+            .to_string()
+            .replace(DEVICES, devices)
+            .replace(KEYS, keys);
         world::create(client, serde_json::from_str(&text).unwrap()).await;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), keys);
@@ -52,13 +55,17 @@ async fn until_effective(client: &Client, devices: &str, keys: &str) {
                 "resourceAttributes": { "namespace": namespace, "resource": "secrets", "verb": "watch" },
             },
         });
-        eventually("the permissions take effect", Duration::from_secs(30), async || {
-            let answer = world::post(client, review.clone()).await;
-            match answer.data["status"]["allowed"].as_bool() {
-                Some(true) => Ok(()),
-                _ => Err(answer.data["status"].to_string()),
-            }
-        })
+        eventually(
+            "the permissions take effect",
+            Duration::from_secs(30),
+            async || {
+                let answer = world::post(client, review.clone()).await;
+                match answer.data["status"]["allowed"].as_bool() {
+                    Some(true) => Ok(()),
+                    _ => Err(answer.data["status"].to_string()),
+                }
+            },
+        )
         .await;
     }
 }
@@ -67,10 +74,23 @@ async fn until_effective(client: &Client, devices: &str, keys: &str) {
 fn rendered() -> &'static [Value] {
     static RENDERED: OnceLock<Vec<Value>> = OnceLock::new();
     RENDERED.get_or_init(|| {
-        let values = format!("watchNamespaces={{{DEVICES}}},keyNamespace={KEYS},crds.enabled=false");
-        let arguments = ["template", "operator", CHART, "--namespace", KEYS, "--set", &values];
-        let only = ["serviceaccount", "rbac"].map(|name| format!("--show-only=templates/{name}.yaml"));
-        let yaml = run(tool("helm"), arguments.into_iter().chain(only.iter().map(String::as_str)));
+        let values =
+            format!("watchNamespaces={{{DEVICES}}},keyNamespace={KEYS},crds.enabled=false");
+        let arguments = [
+            "template",
+            "operator",
+            CHART,
+            "--namespace",
+            KEYS,
+            "--set",
+            &values,
+        ];
+        let only =
+            ["serviceaccount", "rbac"].map(|name| format!("--show-only=templates/{name}.yaml"));
+        let yaml = run(
+            tool("helm"),
+            arguments.into_iter().chain(only.iter().map(String::as_str)),
+        );
         let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
         assert_eq!(objects.len(), 5, "an account, two roles and two bindings");
         objects

@@ -41,7 +41,8 @@ impl World {
         let namespace = format!("t{:08x}", rand());
         let keys = format!("{namespace}-keys");
         for name in [&namespace, &keys] {
-            let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+            let object =
+                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
             create(&client, object).await;
         }
         let kubeconfig = permissions::grant(cluster, &client, &namespace, &keys).await;
@@ -62,13 +63,19 @@ impl World {
     /// Starts the operator with EST, its certificate being of the authority `root`, and returns the client side too.
     pub async fn operator_with_est(&self, arguments: &[&str]) -> Operator {
         let root = format!("{}/root", self.namespace);
-        let est = ["--est-authority", &root, "--est-dns-name", "localhost,127.0.0.1"];
+        let est = [
+            "--est-authority",
+            &root,
+            "--est-dns-name",
+            "localhost,127.0.0.1",
+        ];
         self.operator(&[&est, arguments].concat()).await
     }
 
     /// A root `root`, an intermediate `ca` below it and a group `g` that it signs for; `more` is merged into the group.
     pub async fn pki(&self, more: Value) {
-        self.create(authority("root", json!({ "selfSigned": {} }))).await;
+        self.create(authority("root", json!({ "selfSigned": {} })))
+            .await;
         let issued = json!({ "issuedBy": { "name": "root" }, "validity": "5y", "pathLength": 0 });
         self.create(authority("ca", issued)).await;
         self.create(group("g", "ca", more)).await;
@@ -83,18 +90,27 @@ impl World {
     /// Merges into an object of the watched namespace.
     pub async fn patch<K: Namespaced>(&self, name: &str, patch: Value) -> K {
         let patch = Patch::Merge(patch);
-        self.api().patch(name, &PatchParams::default(), &patch).await.unwrap()
+        self.api()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap()
     }
 
     /// Merges into the status of an object of the watched namespace.
     pub async fn patch_status<K: Namespaced>(&self, name: &str, status: Value) -> K {
         let patch = Patch::Merge(json!({ "status": status }));
-        self.api().patch_status(name, &PatchParams::default(), &patch).await.unwrap()
+        self.api()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap()
     }
 
     /// Asks for an object's deletion.
     pub async fn delete<K: Namespaced>(&self, name: &str) {
-        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+        self.api::<K>()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
     }
 
     /// Waits until an object is gone.
@@ -134,9 +150,18 @@ impl World {
             let fits = found.as_ref().is_some_and(|ready| {
                 let holds = ready.status == ConditionStatus::True;
                 let current = ready.observed_generation == object.meta().generation;
-                current && if holds { wanted == "True" } else { wanted == ready.reason }
+                current
+                    && if holds {
+                        wanted == "True"
+                    } else {
+                        wanted == ready.reason
+                    }
             });
-            if fits { Ok(object) } else { Err(format!("{found:?}")) }
+            if fits {
+                Ok(object)
+            } else {
+                Err(format!("{found:?}"))
+            }
         })
         .await
     }
@@ -168,7 +193,9 @@ impl World {
 /// The fingerprints of all certificates on a device's record, the newest first.
 fn on_record(device: &DeviceIdentity) -> Vec<String> {
     let status = device.status.clone().unwrap_or_default();
-    let current = status.certificate.map(|certificate| certificate.fingerprint);
+    let current = status
+        .certificate
+        .map(|certificate| certificate.fingerprint);
     let previous = status.previous.into_iter().map(|past| past.fingerprint);
     current.into_iter().chain(previous).collect()
 }
@@ -180,7 +207,10 @@ pub trait Namespaced:
 }
 
 impl<K> Namespaced for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
 {
 }
 
@@ -202,7 +232,11 @@ ready!(CertificateAuthority, EnrollmentGroup, DeviceIdentity);
 
 /// The condition of this type.
 pub fn condition(object: &impl Ready, type_: &str) -> Option<Condition> {
-    object.conditions().iter().find(|condition| condition.type_ == type_).cloned()
+    object
+        .conditions()
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .cloned()
 }
 
 /// Creates any object; it must be accepted.
