@@ -11,6 +11,9 @@ pub const RESTORED: Duration = Duration::from_secs(20);
 /// Long enough for anything that has no bound of its own, on a machine that others use too.
 pub const CONVERGES: Duration = Duration::from_secs(60);
 
+/// From when on a test tells (with --nocapture) what it waits for.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -23,7 +26,13 @@ pub async fn eventually<T, E: Display>(
     let started = Instant::now();
     loop {
         match look().await {
-            Ok(found) => return found,
+            Ok(found) => {
+                let took = started.elapsed();
+                if took > SLOW {
+                    eprintln!("waited {took:?}: {what}");
+                }
+                return found;
+            }
             Err(seen) if started.elapsed() > deadline => {
                 panic!("not within {deadline:?}: {what}\nseen last: {seen}")
             }
