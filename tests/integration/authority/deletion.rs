@@ -1,11 +1,13 @@
 //! Deleting authorities: what waits, what stays, what goes.
 
+use std::time::Instant;
+
 use devicecert::api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup};
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::{key_name, shown};
-use crate::harness::{CONVERGES, World, authority, condition, device, eventually};
+use crate::harness::{CONVERGES, RESTORED, World, authority, condition, device, eventually};
 
 #[tokio::test]
 async fn a_recreated_authority_takes_up_the_key_that_was_retained() {
@@ -123,9 +125,11 @@ async fn an_authority_in_use_waits_and_says_for_what() {
     world.delete::<DeviceIdentity>("d").await;
     world.until_gone::<CertificateAuthority>("ca").await;
     world.until_gone::<CertificateAuthority>("root").await;
+    let began = Instant::now();
     world
         .until::<EnrollmentGroup>("g", "AuthorityNotFound")
         .await;
+    assert!(began.elapsed() < RESTORED, "the group hears of it at once");
 }
 
 async fn terminating(world: &World, name: &str, words: &str) -> String {
