@@ -3,4 +3,5 @@
 
 mod authority;
 mod crds;
+mod device;
 mod harness;
