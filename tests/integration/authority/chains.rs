@@ -276,7 +276,7 @@ async fn names_that_cannot_be_are_explained() {
     }
     eventually("Events say the same", CONVERGES, async || {
         let described = world.kubectl(&["describe", "dca", "attribute"]);
-        match described.contains("Warning  InvalidSpec") {
+        match described.contains("InvalidSpec") && described.contains("Warning") {
             true => Ok(()),
             false => Err(described),
         }

@@ -107,10 +107,7 @@ async fn an_authority_in_use_waits_and_says_for_what() {
         .await;
     world.until::<DeviceIdentity>("new", "InUse").await;
     let before = world.record("d").await;
-    let now = jiff::Timestamp::now().to_string();
-    world
-        .patch::<DeviceIdentity>("d", json!({ "spec": { "renewAfter": now } }))
-        .await;
+    world.renew("d").await;
     eventually("d is renewed", CONVERGES, async || {
         match world.record("d").await {
             record if record.len() == 2 && record[1..] == before => Ok(()),

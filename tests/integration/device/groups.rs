@@ -27,10 +27,7 @@ async fn a_disabled_group_issues_nothing_and_shows_when_its_first_device_expires
         .await;
     world.until::<EnrollmentGroup>("g", "GroupDisabled").await;
 
-    let now = jiff::Timestamp::now().to_string();
-    world
-        .patch::<DeviceIdentity>("d", json!({ "spec": { "renewAfter": now } }))
-        .await;
+    world.renew("d").await;
     world
         .create(device("new", "g", json!({ "secretName": "new" })))
         .await;

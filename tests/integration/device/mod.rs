@@ -13,7 +13,7 @@ use devicecert::api::DeviceIdentity;
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{KeyPair, PublicKeyData};
 
-use crate::harness::{Facts, World};
+use crate::harness::{Facts, World, split_pem};
 
 /// The contents of a device's Secret, as text.
 struct Contents {
@@ -38,8 +38,12 @@ impl Contents {
             let bytes = data.get(field).ok_or(format!("no {field}"))?;
             String::from_utf8(bytes.0.clone()).map_err(|e| e.to_string())
         };
+        let chain = text("tls.crt")?;
+        if split_pem(&chain).is_empty() {
+            return Err("tls.crt holds no certificate".into());
+        }
         Ok(Self {
-            chain: text("tls.crt")?,
+            chain,
             key: text("tls.key")?,
             roots: text("ca.crt")?,
             annotations: secret.metadata.annotations.clone().unwrap_or_default(),

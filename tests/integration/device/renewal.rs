@@ -191,10 +191,7 @@ async fn a_renewal_rotates_the_key_unless_the_group_keeps_it() {
     for name in ["rotates", "keeps"] {
         world.until::<DeviceIdentity>(name, "True").await;
         let before = Contents::of(&world, name).await;
-        let now = jiff::Timestamp::now().to_string();
-        world
-            .patch::<DeviceIdentity>(name, json!({ "spec": { "renewAfter": now } }))
-            .await;
+        world.renew(name).await;
         let after = eventually(format!("{name} is renewed"), CONVERGES, async || {
             let contents = in_order(&world, name, name).await?;
             let same = contents.leaf().serial == before.leaf().serial;

@@ -35,10 +35,7 @@ async fn a_request_is_signed_into_the_status_and_renewed_for_the_same_key() {
         .unwrap();
     assert_eq!(secrets.items.len(), 0);
 
-    let now = jiff::Timestamp::now().to_string();
-    world
-        .patch::<DeviceIdentity>("plc-7", json!({ "spec": { "renewAfter": now } }))
-        .await;
+    world.renew("plc-7").await;
     let renewed = eventually(
         "a new certificate is in the status",
         CONVERGES,

@@ -3,11 +3,7 @@
 use devicecert::api::{CertificateAuthority, ConditionStatus, DeviceIdentity};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams, WatchParams},
-    core::WatchEvent,
-};
+use kube::{Api, ResourceExt, api::WatchParams, core::WatchEvent};
 use serde_json::{Value, json};
 
 use super::{Contents, in_order};
@@ -392,21 +388,20 @@ async fn a_device_that_is_deleted_takes_its_secret_along() {
 }
 
 #[tokio::test]
-async fn a_secret_whose_owner_was_recreated_is_not_taken_over() {
+async fn a_secret_that_lost_its_owner_is_not_taken_over_again() {
     let world = World::new().await;
     world.pki(json!({})).await;
     world
         .create(device("d", "g", json!({ "secretName": "s" })))
         .await;
-    let _operator = world.operator(&[]).await;
+    let mut operator = world.operator(&[]).await;
     world.until::<DeviceIdentity>("d", "True").await;
-    // An orphaned Secret has no owner any more, whatever its labels say.
-    let orphan = Patch::Merge(json!({ "metadata": { "ownerReferences": null } }));
+    operator.kill();
+    // It has our label and our annotations, and belongs to nobody.
     world
-        .api::<Secret>()
-        .patch("s", &PatchParams::default(), &orphan)
-        .await
-        .unwrap();
+        .patch::<Secret>("s", json!({ "metadata": { "ownerReferences": null } }))
+        .await;
+    operator.restart().await;
     world.until::<DeviceIdentity>("d", "SecretNotOwned").await;
     world.delete::<Secret>("s").await;
     world.until::<DeviceIdentity>("d", "True").await;

@@ -105,6 +105,13 @@ impl World {
             .unwrap()
     }
 
+    /// Asks for a device's certificate to be renewed now.
+    pub async fn renew(&self, name: &str) {
+        let now = jiff::Timestamp::now().to_string();
+        self.patch::<DeviceIdentity>(name, json!({ "spec": { "renewAfter": now } }))
+            .await;
+    }
+
     /// Asks for an object's deletion.
     pub async fn delete<K: Namespaced>(&self, name: &str) {
         self.api::<K>()
