@@ -6,14 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt, future::BoxFuture};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Resource,
+    Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
         Controller,
         controller::{Action, Config},
+        reflector::{ObjectRef, Store},
     },
 };
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ use crate::{
     cluster::{Clients, Events},
     fleet::{Feed, Fleet, Touched},
     metrics::Counters,
-    policy::Reason,
+    policy::{GroupKey, Reason},
     registrar::{Keyring, LocalRegistrar, Rejection},
 };
 
@@ -105,6 +106,26 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         secrets,
     } = feed;
     let ears = context.wake.connect(scope.namespace.clone());
+    let authorities =
+        telling_of_deletions(authorities, &scope.authorities, context, |gone, context| {
+            async move {
+                let (namespace, name) = (gone.namespace().unwrap_or_default(), gone.name_any());
+                let wake = &context.wake;
+                wake.dependents_of_authority(&context.fleet, &namespace, &name)
+                    .await;
+            }
+            .boxed()
+        });
+    let groups = telling_of_deletions(groups, &scope.groups, context, |gone, context| {
+        async move {
+            let key = GroupKey {
+                namespace: gone.namespace().unwrap_or_default(),
+                name: gone.name_any(),
+            };
+            context.wake.devices_of_group(&context.fleet, &key).await;
+        }
+        .boxed()
+    });
     let controller =
         Controller::for_stream(authorities, scope.authorities).reconcile_on(ears.authorities);
     tasks.spawn(drive(
@@ -132,6 +153,35 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         concurrency,
         device::reconcile,
     ));
+}
+
+/// The same objects; for each that has just left the store, `tell` is called first. A controller looks only at objects
+/// that exist, so those that depend on a deleted one must be woken here.
+fn telling_of_deletions<K>(
+    objects: Touched<K>,
+    store: &Store<K>,
+    context: &Arc<Context>,
+    tell: fn(K, Arc<Context>) -> BoxFuture<'static, ()>,
+) -> Touched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let (store, context) = (store.clone(), context.clone());
+    objects
+        .then(move |touched| {
+            let gone = touched
+                .as_ref()
+                .ok()
+                .filter(|object| store.get(&ObjectRef::from_obj(*object)).is_none())
+                .map(|object| tell(object.clone(), context.clone()));
+            async move {
+                if let Some(told) = gone {
+                    told.await;
+                }
+                touched
+            }
+        })
+        .boxed()
 }
 
 /// Forgets, now and then, what was remembered about devices that are gone.

@@ -67,8 +67,8 @@ pub enum ValidityError {
 impl Validity {
     /// The validity of a certificate made at `now` that shall last for `lifespan`.
     ///
-    /// It ends `lifespan` after `now`, and never after its issuer ([`Clipped`] tells). It begins 1 % of the lifespan before
-    /// `now`, at most a minute, and never before its issuer. `issuer` is `None` for a self-signed certificate.
+    /// It ends `lifespan` after `now`, and never after its issuer ([`Clipped`] tells). It begins 1 % of the time from `now` to
+    /// its end before `now`, at most a minute, and never before its issuer. `issuer` is `None` for a self-signed certificate.
     ///
     /// # Errors
     /// If the issuer is expired, or not yet valid, at `now`.
@@ -78,9 +78,12 @@ impl Validity {
         issuer: Option<Validity>,
     ) -> Result<(Validity, Clipped), ValidityError> {
         let seconds = now.as_second();
-        let backdating = (lifespan.as_seconds() / 100).min(MAX_BACKDATING);
+        let wanted = at_second(seconds.saturating_add(lifespan.as_seconds()));
+        let not_after = issuer.map_or(wanted, |issuer| wanted.min(issuer.not_after));
+        // From what is left after clipping: whoever knows both ends can then tell when the certificate was made.
+        let life = not_after.as_second().saturating_sub(seconds);
+        let backdating = (life / 100).clamp(0, MAX_BACKDATING);
         let not_before = at_second(seconds.saturating_sub(backdating));
-        let not_after = at_second(seconds.saturating_add(lifespan.as_seconds()));
         let Some(issuer) = issuer else {
             return Ok((
                 Self {
@@ -100,14 +103,14 @@ impl Validity {
                 not_before: issuer.not_before,
             });
         }
-        let clipped = if not_after > issuer.not_after {
+        let clipped = if wanted > issuer.not_after {
             Clipped::ToIssuer
         } else {
             Clipped::No
         };
         let validity = Self {
             not_before: not_before.max(issuer.not_before),
-            not_after: not_after.min(issuer.not_after),
+            not_after,
         };
         Ok((validity, clipped))
     }

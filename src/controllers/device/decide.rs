@@ -1,6 +1,6 @@
 //! What is to be done about a DeviceIdentity: one pure function from what was observed to a plan.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     api::{DeviceIdentity, DevicePhase, DeviceState},
@@ -11,6 +11,9 @@ use crate::{
     },
     registrar::Requester,
 };
+
+/// How often a Secret of somebody else is looked at, in case it is gone.
+const FOREIGN_SECRET: SignedDuration = SignedDuration::from_secs(5);
 
 /// What was observed.
 pub(super) struct Observed {
@@ -108,7 +111,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
         return Plan::Settle(outside(observed, now));
     }
     if let SecretState::Foreign(owner) = &observed.secret {
-        return Plan::Settle(foreign_secret(observed, owner));
+        return Plan::Settle(foreign_secret(observed, owner, now));
     }
     match (why_issue(observed, now), &observed.hindrance) {
         (Some(_), Some(hindrance)) => Plan::Settle(refused(observed, hindrance, now)),
@@ -173,7 +176,7 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
     }
 }
 
-fn foreign_secret(observed: &Observed, owner: &str) -> Standing {
+fn foreign_secret(observed: &Observed, owner: &str, now: Timestamp) -> Standing {
     let Origin::Secret(name) = &observed.device.origin else {
         return in_order(observed);
     };
@@ -184,7 +187,8 @@ fn foreign_secret(observed: &Observed, owner: &str) -> Standing {
     Standing {
         phase: DevicePhase::Pending,
         statements: vec![Statement::no("Ready", Reason::SecretNotOwned, message)],
-        again: None,
+        // No watch shows the Secrets of others, so nothing wakes us when this one goes.
+        again: now.checked_add(FOREIGN_SECRET).ok(),
     }
 }
 

@@ -11,6 +11,7 @@ pub use memory::Memory;
 use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
@@ -77,11 +78,25 @@ async fn observe(
         group: group.ok(),
         hindrance,
         secret,
-        renew_after: object.spec.renew_after.as_ref().map(|time| time.0),
+        renew_after: object
+            .spec
+            .renew_after
+            .as_ref()
+            .map(|time| next_second(time.0)),
         sweep: context.devices.sweep_time(object),
         was_refused: was_refused(object),
         device,
     })
+}
+
+/// Certificates count whole seconds, so one that is made within the second of `time` would seem older than it. Kubernetes
+/// itself writes no fractions, but takes them.
+fn next_second(time: Timestamp) -> Timestamp {
+    let up = TimestampRound::new()
+        .smallest(Unit::Second)
+        .mode(RoundMode::Ceil);
+    // Fails only in the last second that there is.
+    time.round(up).unwrap_or(time)
 }
 
 fn was_refused(object: &DeviceIdentity) -> bool {
@@ -162,4 +177,23 @@ async fn secret_state(
             uid: found_uid,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_second_counts_as_the_next_second() {
+        for (time, expected) in [
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T00:00:00.001Z", "2026-01-01T00:00:01Z"),
+            ("2026-12-31T23:59:59.999999999Z", "2027-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(
+                next_second(time.parse().unwrap()),
+                expected.parse().unwrap()
+            );
+        }
+    }
 }

@@ -1,0 +1,367 @@
+//! Objects that the API server must refuse, with words that its answer must have.
+
+use serde_json::{Value, json};
+
+use crate::harness::{authority, device, group};
+
+/// Objects that must not be created.
+pub fn creations() -> Vec<(Value, &'static str)> {
+    let ca = |name: &str, more: Value| {
+        let mut spec = json!({ "selfSigned": {} });
+        crate::harness::merge(&mut spec, more);
+        authority(name, spec)
+    };
+    let long = "n".repeat(65);
+    vec![
+        (
+            ca(&"n".repeat(64), json!({})),
+            "metadata.name may have at most 63 characters",
+        ),
+        (
+            authority("none", json!({})),
+            "set exactly one of spec.selfSigned (a root) and spec.issuedBy",
+        ),
+        (
+            ca("both", json!({ "issuedBy": { "name": "x" } })),
+            "set exactly one of spec.selfSigned (a root)",
+        ),
+        (
+            ca("subject", json!({ "subject": "Factory" })),
+            "spec.subject must be a distinguished name such as",
+        ),
+        (
+            ca("subject", json!({ "subject": "=" })),
+            "spec.subject: Invalid value",
+        ),
+        (
+            ca("validity", json!({ "validity": "forever" })),
+            "spec.validity: Invalid value",
+        ),
+        (
+            ca("validity", json!({ "validity": "10" })),
+            "spec.validity: Invalid value",
+        ),
+        (
+            ca("validity", json!({ "validity": "-1d" })),
+            "spec.validity: Invalid value",
+        ),
+        (
+            ca("validity", json!({ "validity": 90 })),
+            "spec.validity: Invalid value",
+        ),
+        (
+            ca("path", json!({ "pathLength": -1 })),
+            "spec.pathLength: Invalid value",
+        ),
+        (
+            ca("path", json!({ "pathLength": 11 })),
+            "spec.pathLength: Invalid value",
+        ),
+        (
+            ca("key", json!({ "keyAlgorithm": "DSA" })),
+            "spec.keyAlgorithm: Unsupported value",
+        ),
+        (
+            ca("key", json!({ "keyAlgorithm": "RSA-1024" })),
+            "spec.keyAlgorithm: Unsupported value",
+        ),
+        (
+            ca("deletion", json!({ "keyDeletion": "Maybe" })),
+            "spec.keyDeletion: Unsupported value",
+        ),
+        (
+            authority("parent", json!({ "issuedBy": { "name": "Not_A_Name" } })),
+            "spec.issuedBy.name: Invalid value",
+        ),
+        (
+            group("ref", "Not_A_Name", json!({})),
+            "spec.authorityRef.name: Invalid value",
+        ),
+        (
+            group("ref", "ca", json!({ "authorityRef": null })),
+            "spec.authorityRef: Required value",
+        ),
+        (
+            group(
+                "subject",
+                "ca",
+                profile(json!({ "subject": "${registrationId}" })),
+            ),
+            "spec.profile.subject must be a distinguished name",
+        ),
+        (
+            group(
+                "subject",
+                "ca",
+                profile(json!({ "subject": "CN=all-the-same" })),
+            ),
+            "spec.profile.subject must contain ${registrationId}",
+        ),
+        (
+            group("validity", "ca", profile(json!({ "validity": "90 days" }))),
+            "spec.profile.validity: Invalid value",
+        ),
+        (
+            group(
+                "usage",
+                "ca",
+                profile(json!({ "keyUsages": ["keyCertSign"] })),
+            ),
+            "spec.profile.keyUsages[0]: Unsupported value",
+        ),
+        (
+            group("usage", "ca", profile(json!({ "keyUsages": [] }))),
+            "spec.profile.keyUsages: Invalid value",
+        ),
+        (
+            group(
+                "usage",
+                "ca",
+                profile(json!({ "extendedKeyUsages": ["any"] })),
+            ),
+            "spec.profile.extendedKeyUsages[0]: Unsupported value",
+        ),
+        (
+            group("key", "ca", profile(json!({ "allowedKeys": ["RSA-1024"] }))),
+            "spec.profile.allowedKeys[0]: Unsupported value",
+        ),
+        (
+            group(
+                "key",
+                "ca",
+                profile(json!({ "keyAlgorithm": "ecdsa-p256" })),
+            ),
+            "spec.profile.keyAlgorithm: Unsupported value",
+        ),
+        (
+            group(
+                "threshold",
+                "ca",
+                json!({ "renewal": { "threshold": "0%" } }),
+            ),
+            "spec.renewal.threshold: Invalid value",
+        ),
+        (
+            group(
+                "threshold",
+                "ca",
+                json!({ "renewal": { "threshold": "100%" } }),
+            ),
+            "spec.renewal.threshold: Invalid value",
+        ),
+        (
+            group(
+                "threshold",
+                "ca",
+                json!({ "renewal": { "threshold": "soon" } }),
+            ),
+            "spec.renewal.threshold: Invalid value",
+        ),
+        (
+            group("retry", "ca", json!({ "renewal": { "retry": "now" } })),
+            "spec.renewal.retry: Invalid value",
+        ),
+        (
+            group("status", "ca", json!({ "provisioningStatus": "enabled" })),
+            "spec.provisioningStatus: Unsupported value",
+        ),
+        (
+            group("open", "ca", passwords(json!({ "registration": "open" }))),
+            "passwords.registration: Unsupported value",
+        ),
+        (
+            group(
+                "existing",
+                "ca",
+                passwords(json!({ "existing": "Sometimes" })),
+            ),
+            "passwords.existing: Unsupported value",
+        ),
+        (
+            group("secret", "ca", passwords(json!({ "secretRef": null }))),
+            "passwords.secretRef: Required value",
+        ),
+        (
+            group(
+                "pattern",
+                "ca",
+                json!({ "registrationId": { "pattern": "x".repeat(257) } }),
+            ),
+            "pattern: Too long",
+        ),
+        (
+            group(
+                "names",
+                "ca",
+                json!({ "allowedNames": { "dnsNames": vec!["a"; 65] } }),
+            ),
+            "allowedNames.dnsNames: Too many",
+        ),
+        (
+            device(&long, "g", json!({})),
+            "which may have at most 64 characters",
+        ),
+        (
+            device("ref", "g", json!({ "groupRef": null })),
+            "spec.groupRef: Required value",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "" })),
+            "spec.registrationId: Invalid value",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "has space" })),
+            "spec.registrationId may have letters, digits and -._:",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "ends-badly-" })),
+            "must begin and end with a letter or digit",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "jürgen" })),
+            "spec.registrationId may have letters, digits and -._:",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": long })),
+            "spec.registrationId: Too long",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "system:node:a" })),
+            "spec.registrationId may not begin with 'system:'",
+        ),
+        (
+            device("id", "g", json!({ "registrationId": "SYSTEM:masters" })),
+            "spec.registrationId may not begin with 'system:'",
+        ),
+        (
+            device("two", "g", json!({ "secretName": "s", "request": REQUEST })),
+            "set at most one of spec.secretName",
+        ),
+        (
+            device("request", "g", json!({ "request": "MIIBITCByAIBADAR" })),
+            "spec.request must be a PEM certificate signing request",
+        ),
+        (
+            device("secret", "g", json!({ "secretName": "Not_A_Name" })),
+            "spec.secretName: Invalid value",
+        ),
+        (
+            device("state", "g", json!({ "state": "Deleted" })),
+            "spec.state: Unsupported value",
+        ),
+        (
+            device("after", "g", json!({ "renewAfter": "tomorrow" })),
+            "spec.renewAfter: Invalid value",
+        ),
+        (
+            device("names", "g", json!({ "dnsNames": vec!["a"; 33] })),
+            "spec.dnsNames: Too many",
+        ),
+        (
+            device("names", "g", json!({ "dnsNames": ["a".repeat(254)] })),
+            "spec.dnsNames[0]: Too long",
+        ),
+    ]
+}
+
+/// Objects, and changes to them that must not be made.
+pub fn changes() -> Vec<(Value, Value, &'static str)> {
+    let source = "where a CA's certificate comes from cannot change";
+    let subject = "spec.subject cannot change once the CA exists";
+    let path = "spec.pathLength cannot change once the CA exists";
+    let id = "spec.registrationId cannot change: create another DeviceIdentity";
+    let secret = "spec.secretName cannot change: create another DeviceIdentity";
+    let request = "spec.request cannot change: create another DeviceIdentity";
+    let last = "Revoked is final: create another DeviceIdentity for a device that comes back";
+    let root = |more: Value| {
+        let mut spec = json!({ "selfSigned": {} });
+        crate::harness::merge(&mut spec, more);
+        authority("ca", spec)
+    };
+    let child = authority("ca", json!({ "issuedBy": { "name": "root" } }));
+    let revoked = device("d", "g", json!({ "state": "Revoked" }));
+    let held = device("d", "g", json!({ "secretName": "s" }));
+    let asked = device("d", "g", json!({ "request": REQUEST }));
+    let named = device("d", "g", json!({ "registrationId": "d" }));
+    let plain = device("d", "g", json!({}));
+    vec![
+        (
+            root(json!({})),
+            json!({ "selfSigned": null, "issuedBy": { "name": "root" } }),
+            source,
+        ),
+        (
+            child.clone(),
+            json!({ "issuedBy": null, "selfSigned": {} }),
+            source,
+        ),
+        (child, json!({ "issuedBy": { "name": "other" } }), source),
+        (root(json!({})), json!({ "subject": "CN=new" }), subject),
+        (
+            root(json!({ "subject": "CN=a" })),
+            json!({ "subject": "CN=b" }),
+            subject,
+        ),
+        (
+            root(json!({ "subject": "CN=a" })),
+            json!({ "subject": null }),
+            subject,
+        ),
+        (root(json!({})), json!({ "pathLength": 1 }), path),
+        (
+            root(json!({ "pathLength": 1 })),
+            json!({ "pathLength": 2 }),
+            path,
+        ),
+        (
+            root(json!({ "pathLength": 1 })),
+            json!({ "pathLength": null }),
+            path,
+        ),
+        (
+            root(json!({})),
+            json!({ "keyAlgorithm": "Ed25519" }),
+            "spec.keyAlgorithm cannot change once the CA exists",
+        ),
+        (
+            root(json!({})),
+            json!({ "validity": "20y" }),
+            "spec.validity cannot change once the CA exists",
+        ),
+        (
+            plain.clone(),
+            json!({ "groupRef": { "name": "other" } }),
+            "spec.groupRef cannot change: delete the DeviceIdentity",
+        ),
+        (plain.clone(), json!({ "registrationId": "d" }), id),
+        (named.clone(), json!({ "registrationId": "D" }), id),
+        (named, json!({ "registrationId": null }), id),
+        (plain.clone(), json!({ "secretName": "s" }), secret),
+        (held.clone(), json!({ "secretName": "other" }), secret),
+        (held, json!({ "secretName": null }), secret),
+        (plain, json!({ "request": REQUEST }), request),
+        (
+            asked.clone(),
+            json!({ "request": format!("{REQUEST}\n") }),
+            request,
+        ),
+        (asked, json!({ "request": null }), request),
+        (revoked.clone(), json!({ "state": "Active" }), last),
+        (revoked.clone(), json!({ "state": "Suspended" }), last),
+        (revoked, json!({ "state": null }), last),
+    ]
+}
+
+/// Something that begins like a CSR; the API server cannot look further.
+pub const REQUEST: &str =
+    "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----";
+
+fn profile(profile: Value) -> Value {
+    json!({ "profile": profile })
+}
+
+fn passwords(more: Value) -> Value {
+    let mut passwords = json!({ "secretRef": { "name": "users" } });
+    crate::harness::merge(&mut passwords, more);
+    json!({ "authentication": { "passwords": passwords } })
+}

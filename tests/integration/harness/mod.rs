@@ -1,0 +1,30 @@
+//! What all integration tests stand on: a cluster, a world of its own for each test, the operator in it, and patience.
+//!
+//! `DEVICECERT_TEST_KUBECONFIG=…` uses a cluster that is up already (`tests/cluster/cluster up DIR --controller-manager`)
+//! instead of starting one, which saves some seconds.
+
+mod certificates;
+mod cluster;
+mod est;
+mod http;
+mod metrics;
+mod objects;
+mod operator;
+mod permissions;
+mod shell;
+mod wait;
+mod world;
+
+pub use certificates::{Facts, fingerprint, split_pem};
+pub use cluster::Cluster;
+pub use est::{Device, Est, Reply};
+pub use http::Connection;
+pub use metrics::Metrics;
+pub use objects::{authority, device, group, htpasswd, merge, password_secret};
+pub use operator::{Operator, free_port};
+pub use shell::{run, run_in, tool};
+pub use wait::{CONVERGES, RESTORED, eventually};
+pub use world::{Ready, World, condition};
+
+/// The password of the test users; no log may ever show it.
+pub const PASSWORD: &str = "correct-horse-9137";
