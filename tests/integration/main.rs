@@ -4,4 +4,7 @@
 mod authority;
 mod crds;
 mod device;
+mod est;
 mod harness;
+mod metrics;
+mod outage;

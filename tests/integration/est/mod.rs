@@ -1,0 +1,58 @@
+//! Enrolment over EST: the real server in the real operator, and clients as they are in the field.
+
+mod clients;
+mod identity;
+mod passwords;
+mod refusals;
+mod server;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Est, Operator, PASSWORD, World, htpasswd, merge, password_secret};
+
+/// A world with an operator that serves EST for the group `g`, and the ways to it.
+struct Scene {
+    world: World,
+    operator: Operator,
+    /// Without credentials.
+    anonymous: Est,
+    /// As the user `u`.
+    user: Est,
+}
+
+/// With these settings for passwords, and `more` merged into the group.
+async fn scene(passwords: Value, more: Value) -> Scene {
+    scene_with(passwords, more, &[]).await
+}
+
+/// The same, with further arguments for the operator.
+async fn scene_with(passwords: Value, more: Value, arguments: &[&str]) -> Scene {
+    let world = World::new().await;
+    let users = htpasswd(&[("u", PASSWORD), ("v", PASSWORD)]);
+    world.create(password_secret("users", &users)).await;
+    let mut all = json!({ "secretRef": { "name": "users" } });
+    merge(&mut all, passwords);
+    let mut spec = json!({ "authentication": { "passwords": all } });
+    merge(&mut spec, more);
+    world.pki(spec).await;
+    let group = format!("{}/g", world.namespace);
+    let label = format!("factory={group}");
+    let labels = ["--est-default", &group, "--est-label", &label];
+    let operator = world
+        .operator_with_est(&[&labels, arguments].concat())
+        .await;
+    world.until_pki().await;
+    let anonymous = Est::of(&world, &operator).await;
+    let user = anonymous.user("u", PASSWORD);
+    Scene {
+        world,
+        operator,
+        anonymous,
+        user,
+    }
+}
+
+/// Passwords may register, and replace what is there.
+fn open() -> Value {
+    json!({ "registration": "Open", "existing": "Any" })
+}
