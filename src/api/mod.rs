@@ -21,6 +21,9 @@ pub const GROUP: &str = "devicecert.dev";
 /// certificates depend on the object.
 pub const FINALIZER: &str = "devicecert.dev/in-use";
 
+/// The annotation on a DeviceIdentity that registered itself: who asked.
+pub const REGISTERED_BY: &str = "devicecert.dev/registered-by";
+
 /// All custom resource definitions, in the order they should be applied.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![

@@ -13,7 +13,7 @@ use super::{
     local::{LocalRegistrar, Requester},
 };
 use crate::{
-    api::{DeviceIdentity, DeviceIdentitySpec, LocalRef, Registration},
+    api::{DeviceIdentity, DeviceIdentitySpec, LocalRef, REGISTERED_BY, Registration},
     cluster::{self, ApiError, Outcome},
     metrics::Door,
     pki::{Certificate, Csr},
@@ -267,11 +267,7 @@ impl LocalRegistrar {
                 namespace: Some(device.namespace.clone()),
                 labels: Some([("devicecert.dev/group".to_string(), device.group.clone())].into()),
                 annotations: Some(
-                    [(
-                        "devicecert.dev/registered-by".to_string(),
-                        requester.principal.to_string(),
-                    )]
-                    .into(),
+                    [(REGISTERED_BY.to_string(), requester.principal.to_string())].into(),
                 ),
                 ..ObjectMeta::default()
             },

@@ -32,6 +32,9 @@ pub(super) async fn act(
 ) -> Result<Action, Rejection> {
     let why = match plan {
         Plan::Settle(standing) => return settle(object, context, standing, cluster::now()).await,
+        Plan::Look(again) => {
+            return Ok(Action::requeue(wait_until(again, cluster::now())));
+        }
         Plan::Issue(why) => why,
     };
     let result = match &observed.device.origin {
@@ -112,14 +115,16 @@ pub(super) async fn settle(
         }
     }
     Ok(match standing.again {
-        Some(again) => Action::requeue(
-            again
-                .duration_since(now)
-                .try_into()
-                .unwrap_or(Duration::ZERO),
-        ),
+        Some(again) => Action::requeue(wait_until(again, now)),
         None => Action::await_change(),
     })
+}
+
+fn wait_until(moment: Timestamp, now: Timestamp) -> Duration {
+    moment
+        .duration_since(now)
+        .try_into()
+        .unwrap_or(Duration::ZERO)
 }
 
 async fn issue_for_request(

@@ -25,6 +25,8 @@ pub(super) struct Observed {
     pub sweep: Option<Timestamp>,
     /// Whether the status says that the last attempt was refused.
     pub was_refused: bool,
+    /// Until when a device that has just registered itself may take to have its certificate recorded.
+    pub enrolling_until: Option<Timestamp>,
 }
 
 impl Observed {
@@ -67,6 +69,8 @@ pub(super) enum Plan {
     Settle(Standing),
     /// A certificate is to be issued.
     Issue(Why),
+    /// Nothing is to be said yet: look again then.
+    Look(Timestamp),
 }
 
 /// How a device stands.
@@ -108,6 +112,12 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
         DeviceState::Active => {}
     }
     if observed.device.origin == Origin::Outside {
+        // Its enrolment is under way and will write the status; a write now would only be in its way.
+        if let Some(until) = observed.enrolling_until.filter(|until| now < *until)
+            && observed.device.current.is_none()
+        {
+            return Plan::Look(until);
+        }
         return Plan::Settle(outside(observed, now));
     }
     if let SecretState::Foreign(owner) = &observed.secret {

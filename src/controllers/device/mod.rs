@@ -11,18 +11,21 @@ pub use memory::Memory;
 use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::Context;
 use crate::{
-    api::{ConditionStatus, DeviceIdentity, ProvisioningStatus},
+    api::{ConditionStatus, DeviceIdentity, ProvisioningStatus, REGISTERED_BY},
     cluster::{self, ApiError},
     policy::{Device, Group, GroupKey, Origin, Reason, Refusal},
     registrar::Rejection,
 };
 use decide::{Observed, SecretState, decide, unreadable};
+
+/// How long the enrolment of a device that registers itself may take.
+const ENROLLING: SignedDuration = SignedDuration::from_secs(5);
 
 /// Observes, decides, acts.
 pub(super) fn reconcile(
@@ -85,6 +88,7 @@ async fn observe(
             .map(|time| next_second(time.0)),
         sweep: context.devices.sweep_time(object),
         was_refused: was_refused(object),
+        enrolling_until: enrolling_until(object),
         device,
     })
 }
@@ -97,6 +101,13 @@ fn next_second(time: Timestamp) -> Timestamp {
         .mode(RoundMode::Ceil);
     // Fails only in the last second that there is.
     time.round(up).unwrap_or(time)
+}
+
+/// A device that registered itself has its certificate recorded in the next moment.
+fn enrolling_until(object: &DeviceIdentity) -> Option<Timestamp> {
+    object.annotations().get(REGISTERED_BY)?;
+    let created = object.metadata.creation_timestamp.as_ref()?;
+    created.0.checked_add(ENROLLING).ok()
 }
 
 fn was_refused(object: &DeviceIdentity) -> bool {

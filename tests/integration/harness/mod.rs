@@ -21,10 +21,10 @@ pub use est::{Device, Est, Reply};
 pub use http::Connection;
 pub use metrics::Metrics;
 pub use objects::{authority, device, group, htpasswd, merge, password_secret};
-pub use operator::{Operator, free_port};
-pub use shell::{run, run_in, tool};
+pub use operator::Operator;
+pub use shell::{run_in, tool};
 pub use wait::{CONVERGES, RESTORED, eventually};
-pub use world::{Ready, World, condition};
+pub use world::{World, condition};
 
 /// The password of the test users; no log may ever show it.
 pub const PASSWORD: &str = "correct-horse-9137";

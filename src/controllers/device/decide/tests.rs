@@ -47,6 +47,7 @@ fn observed() -> Observed {
         renew_after: None,
         sweep: None,
         was_refused: false,
+        enrolling_until: None,
     }
 }
 
@@ -175,6 +176,20 @@ fn an_outside_device_is_never_issued_to_by_the_controller() {
     outside.device.current = None;
     assert_eq!(
         ready(&decide(&outside, at(1))),
+        (DevicePhase::Pending, "AwaitingEnrollment".into())
+    );
+}
+
+#[test]
+fn a_device_that_registers_itself_is_left_alone_for_a_moment() {
+    let mut enrolling = observed();
+    enrolling.device.origin = Origin::Outside;
+    enrolling.device.current = None;
+    enrolling.secret = SecretState::NotWanted;
+    enrolling.enrolling_until = Some(at(5));
+    assert_eq!(decide(&enrolling, at(4)), Plan::Look(at(5)));
+    assert_eq!(
+        ready(&decide(&enrolling, at(5))),
         (DevicePhase::Pending, "AwaitingEnrollment".into())
     );
 }
