@@ -37,7 +37,7 @@ pub mod policy;
 pub mod registrar;
 pub mod run;
 
-use std::{error::Error, path::Path};
+use std::{error::Error, path::Path, time::Duration};
 
 /// Runs the operator until it is asked to stop.
 ///
@@ -60,8 +60,10 @@ pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run::run(config))?;
-    Ok(())
+    let result = runtime.block_on(run::run(config));
+    // A password that is still being verified must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    Ok(result?)
 }
 
 /// Carries out a command of `kubectl devicecert`.

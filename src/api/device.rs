@@ -73,6 +73,7 @@ pub struct DeviceIdentitySpec {
 
     /// A moment after which a certificate that was issued earlier is renewed at once (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self < timestamp('9000-01-01T00:00:00Z')").message("spec.renewAfter must be before the year 9000"))]
     pub renew_after: Option<Time>,
 
     /// DNS names for the certificate, each within the group's allowedNames.

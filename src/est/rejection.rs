@@ -143,7 +143,7 @@ fn status(reason: Reason) -> StatusCode {
         // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
         AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
         | AuthorityReady | Adopted | GroupReady | WritingSecret | SecretRestored | Released
-        | SecretNotOwned | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        | SecretNotOwned | SecretRefused | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Indexes over DeviceIdentities: by the certificates on record, and by group.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 
 use kube::runtime::watcher::Event;
 
@@ -11,7 +11,8 @@ pub(super) type Key = (String, String);
 
 #[derive(Default)]
 pub(super) struct Index {
-    by_certificate: HashMap<Fingerprint, Key>,
+    /// By namespace too: a status in one namespace cannot claim what is on record in another.
+    by_certificate: HashMap<(String, Fingerprint), String>,
     by_group: HashMap<GroupKey, HashSet<String>>,
     entries: HashMap<Key, Entry>,
     changed: HashSet<GroupKey>,
@@ -23,8 +24,9 @@ struct Entry {
 }
 
 impl Index {
-    pub(super) fn owner(&self, fingerprint: &Fingerprint) -> Option<Key> {
-        self.by_certificate.get(fingerprint).cloned()
+    pub(super) fn owner(&self, namespace: &str, fingerprint: &Fingerprint) -> Option<String> {
+        let key = (namespace.to_string(), *fingerprint);
+        self.by_certificate.get(&key).cloned()
     }
 
     pub(super) fn members(&self, group: &GroupKey) -> Vec<String> {
@@ -88,7 +90,8 @@ impl Index {
             .filter_map(|text| text.parse().ok())
             .collect();
         for fingerprint in &certificates {
-            self.by_certificate.insert(*fingerprint, key.clone());
+            let place = (key.0.clone(), *fingerprint);
+            self.by_certificate.insert(place, key.1.clone());
         }
         self.by_group
             .entry(group.clone())
@@ -109,7 +112,12 @@ impl Index {
             return;
         };
         for fingerprint in entry.certificates {
-            self.by_certificate.remove(&fingerprint);
+            if let hash_map::Entry::Occupied(entry) =
+                self.by_certificate.entry((key.0.clone(), fingerprint))
+                && *entry.get() == key.1
+            {
+                entry.remove();
+            }
         }
         if let Some(members) = self.by_group.get_mut(&entry.group) {
             members.remove(&key.1);
@@ -160,12 +168,12 @@ mod tests {
     fn a_device_is_found_by_the_certificates_it_has_and_no_longer_by_those_it_had() {
         let (mut index, mut listed) = (Index::default(), HashSet::new());
         index.follow(None, &mut listed, &Event::Apply(device("a", "g", 1)));
-        assert!(index.owner(&fingerprint(1)).is_some());
+        assert!(index.owner("ns", &fingerprint(1)).is_some());
         index.follow(None, &mut listed, &Event::Apply(device("a", "g", 2)));
-        assert!(index.owner(&fingerprint(1)).is_none());
-        assert!(index.owner(&fingerprint(2)).is_some());
+        assert!(index.owner("ns", &fingerprint(1)).is_none());
+        assert!(index.owner("ns", &fingerprint(2)).is_some());
         index.follow(None, &mut listed, &Event::Delete(device("a", "g", 2)));
-        assert!(index.owner(&fingerprint(2)).is_none());
+        assert!(index.owner("ns", &fingerprint(2)).is_none());
         assert!(index.members(&"ns/g".parse().unwrap()).is_empty());
     }
 

@@ -100,10 +100,14 @@ impl Fleet {
         self.keys.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// The DeviceIdentity on whose record a certificate is.
-    pub fn device_by_certificate(&self, fingerprint: &Fingerprint) -> Option<Arc<DeviceIdentity>> {
-        let key = self.index().owner(fingerprint)?;
-        self.device(&key.0, &key.1)
+    /// The DeviceIdentity of a namespace on whose record a certificate is.
+    pub fn device_by_certificate(
+        &self,
+        namespace: &str,
+        fingerprint: &Fingerprint,
+    ) -> Option<Arc<DeviceIdentity>> {
+        let name = self.index().owner(namespace, fingerprint)?;
+        self.device(namespace, &name)
     }
 
     /// The DeviceIdentities of a group.

@@ -55,6 +55,7 @@ impl AllowedNames {
         };
         for name in &names.dns {
             if name.starts_with("system:")
+                || is_ambiguous(name)
                 || !self
                     .dns
                     .iter()
@@ -70,6 +71,7 @@ impl AllowedNames {
         }
         for uri in &names.uri {
             if uri.starts_with("system:")
+                || is_ambiguous(uri)
                 || !self
                     .uri
                     .iter()
@@ -100,20 +102,44 @@ fn matches(pattern: &str, text: &str, id: &str, separator: char) -> bool {
     fits(&pieces, text, separator)
 }
 
+/// Follows all ways to fit at once, so the time is bounded by pattern times text, whatever they say.
 fn fits(pieces: &[String], text: &str, separator: char) -> bool {
-    let Some((first, rest)) = pieces.split_first() else {
-        return text.is_empty();
-    };
-    let Some(after) = text.strip_prefix(first.as_str()) else {
-        return false;
-    };
-    if rest.is_empty() {
-        return after.is_empty();
+    let bytes = text.as_bytes();
+    // Where in the text the pieces so far can end.
+    let mut ends = vec![false; bytes.len() + 1];
+    ends[0] = true;
+    for (number, piece) in pieces.iter().enumerate() {
+        let starts = if number == 0 {
+            ends
+        } else {
+            after_star(&ends, bytes, separator)
+        };
+        ends = vec![false; bytes.len() + 1];
+        for start in (0..=bytes.len()).filter(|start| starts[*start]) {
+            if bytes[start..].starts_with(piece.as_bytes()) {
+                ends[start + piece.len()] = true;
+            }
+        }
     }
-    after
-        .char_indices()
-        .take_while(|(_, c)| *c != separator)
-        .any(|(at, c)| fits(rest, &after[at + c.len_utf8()..], separator))
+    ends[bytes.len()]
+}
+
+/// Where a star can end that begins at one of these places and takes at least one character, but no separator.
+fn after_star(begins: &[bool], text: &[u8], separator: char) -> Vec<bool> {
+    let mut ends = vec![false; begins.len()];
+    let mut within = false;
+    for (at, byte) in text.iter().enumerate() {
+        within = (within || begins[at]) && char::from(*byte) != separator;
+        ends[at + 1] = within;
+    }
+    ends
+}
+
+/// A name that stands for several, or that others may read as another one, is bound to no device.
+fn is_ambiguous(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let escapes = lower.contains("%2f") || lower.contains("%2e") || lower.contains("%5c");
+    name.contains('*') || escapes || name.split('/').any(|part| part == "." || part == "..")
 }
 
 /// An IP network, such as `10.0.0.0/8`; a single address is the network of itself.
@@ -209,6 +235,50 @@ mod tests {
         assert!(!dns(&names, "example.com", "x"));
         assert!(dns(&names, "db-7.internal", "x"));
         assert!(!dns(&names, "db-.internal", "x"));
+    }
+
+    #[test]
+    fn a_pattern_full_of_stars_is_still_quick() {
+        let stars = allowed(&[], &[], &[&format!("x:{}b", "*a".repeat(126))]);
+        let uri = format!("x:{}", "a".repeat(2000));
+        let names = SubjectAltNames {
+            uri: vec![uri],
+            ..Default::default()
+        };
+        assert!(
+            stars
+                .check(&names, &RegistrationId::parse("x").unwrap())
+                .is_err()
+        );
+        assert!(matches("*a*b*c", "1a2b3c", "", '/') && !matches("*a*b*c", "1a/2b3c", "", '/'));
+        assert!(
+            matches("*", "a", "", '.')
+                && !matches("*", "", "", '.')
+                && matches("a*", "abc", "", '.')
+        );
+    }
+
+    #[test]
+    fn wildcards_and_disguised_paths_are_never_granted() {
+        let names = allowed(&["*.example.com", "*"], &[], &["spiffe://x/*"]);
+        assert!(!dns(&names, "*.example.com", "x"));
+        for uri in [
+            "spiffe://x/*",
+            "spiffe://x/a%2Fb",
+            "spiffe://x/..",
+            "spiffe://x/%2e%2e",
+        ] {
+            let sans = SubjectAltNames {
+                uri: vec![uri.into()],
+                ..Default::default()
+            };
+            assert!(
+                names
+                    .check(&sans, &RegistrationId::parse("x").unwrap())
+                    .is_err(),
+                "{uri}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,11 @@ use crate::{
 
 /// How many certificates of one identity may be valid beside the newest.
 pub(super) const MOST_PREVIOUS: usize = 16;
+/// How many alternative names a certificate may have, and how long the text of one may be: what the record holds.
+const MOST_NAMES: usize = 96;
+const LONGEST_NAME: usize = 512;
+/// How long a subject on record may be.
+const LONGEST_SUBJECT: usize = 2048;
 /// How long a password user may retry with a new key after an answer was lost.
 const RETRY_WITH_NEW_KEY: SignedDuration = SignedDuration::from_mins(10);
 
@@ -55,8 +60,19 @@ pub struct Situation<'a> {
     pub authority: &'a Authority,
     /// The device.
     pub device: &'a Device,
+    /// Whether a new certificate is wanted, or the one that was recorded for the very same request.
+    pub purpose: Purpose,
     /// The present moment.
     pub now: Timestamp,
+}
+
+/// What a decision is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A new certificate.
+    New,
+    /// The same answer to the same request once more.
+    Repetition,
 }
 
 /// Decides. This is the only way to a [`Grant`] for a device.
@@ -71,6 +87,7 @@ pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
     record_has_room(situation)?;
     let subject = subject(situation)?;
     let names = names(situation)?;
+    names_fit_on_record(&names)?;
     situation
         .group
         .allowed_names
@@ -80,7 +97,8 @@ pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
             Some(csr.subject().clone())
         }
         _ => None,
-    };
+    }
+    .filter(can_be_recorded);
     let granted = Granted {
         subject,
         requested_subject,
@@ -92,6 +110,13 @@ pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
         request_digest: situation.asked.digest(),
     };
     Grant::new(granted, situation.authority.usable()?, situation.now)
+}
+
+/// Whether a subject survives being written down and read again. One that does not is not recorded: its device renews with
+/// the subject of its certificate.
+fn can_be_recorded(subject: &Name) -> bool {
+    let text = subject.to_string();
+    text.len() <= LONGEST_SUBJECT && Name::parse(&text).is_ok_and(|again| again.same_text(subject))
 }
 
 fn refuse<T>(reason: Reason, message: String) -> Result<T, Refusal> {
@@ -222,7 +247,7 @@ fn key_is_allowed(s: &Situation<'_>) -> Result<(), Refusal> {
 }
 
 fn password_may_replace(s: &Situation<'_>) -> Result<(), Refusal> {
-    let (Principal::Password { user }, Some(live)) = (s.principal, s.device.live(s.now)) else {
+    let Principal::Password { user } = s.principal else {
         return Ok(());
     };
     let Some(rules) = &s.group.passwords else {
@@ -230,6 +255,9 @@ fn password_may_replace(s: &Situation<'_>) -> Result<(), Refusal> {
             Reason::PasswordsDisabled,
             "this group does not accept passwords".into(),
         );
+    };
+    let Some(live) = s.device.live(s.now).filter(|_| s.purpose == Purpose::New) else {
+        return Ok(());
     };
     match rules.existing {
         Existing::Any => Ok(()),
@@ -259,7 +287,25 @@ fn password_may_replace(s: &Situation<'_>) -> Result<(), Refusal> {
     }
 }
 
+fn names_fit_on_record(names: &SubjectAltNames) -> Result<(), Refusal> {
+    let texts = names.to_texts();
+    if texts.len() > MOST_NAMES || texts.iter().any(|text| text.len() > LONGEST_NAME) {
+        return refuse(
+            Reason::NameNotAllowed,
+            format!(
+                "ask for at most {MOST_NAMES} subject alternative names of at most {LONGEST_NAME} characters each"
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// A device that asks too often waits. The operator itself asks only when a Secret needs it, and then the oldest record makes
+/// room: that certificate's key was in a Secret that is gone.
 fn record_has_room(s: &Situation<'_>) -> Result<(), Refusal> {
+    if matches!(s.principal, Principal::Operator) {
+        return Ok(());
+    }
     let live = s
         .device
         .previous

@@ -209,11 +209,11 @@ fn recorded(certificate: &api::DeviceCertificate) -> Result<Recorded, Refusal> {
         },
         renewal_time: certificate.renewal_time.0,
         subject: name(&certificate.subject)?,
+        // A convenience for renewals: without it the device repeats the subject of its certificate.
         requested_subject: certificate
             .requested_subject
             .as_deref()
-            .map(name)
-            .transpose()?,
+            .and_then(|text| Name::parse(text).ok()),
         names: SubjectAltNames::from_texts(&certificate.subject_alt_names)
             .map_err(|e| unreadable(field, e))?,
         request_digest: fingerprint(field, &certificate.request_digest)?,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use super::{Reason, Refusal};
+use super::{Reason, Refusal, registration_id::is_dns_name};
 
 /// An EnrollmentGroup, by namespace and name. Written `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,10 +64,12 @@ impl Labels {
         }
         // A namespace has no dot, so the first one ends it.
         match label.split_once('.') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(GroupKey {
-                namespace: namespace.into(),
-                name: name.into(),
-            }),
+            Some((namespace, name)) if is_dns_name(namespace) && is_dns_name(name) => {
+                Ok(GroupKey {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                })
+            }
             _ => Err(Refusal::new(
                 Reason::UnknownLabel,
                 format!(
@@ -94,6 +96,9 @@ mod tests {
             labels.resolve(Some("ns.group.v2")).unwrap().to_string(),
             "ns/group.v2"
         );
+        for bad in ["default...", "a..b", "A.b", "a.b/c", "-a.b"] {
+            assert!(labels.resolve(Some(bad)).is_err(), "{bad}");
+        }
         assert_eq!(
             labels.resolve(Some("other")).unwrap_err().reason,
             Reason::UnknownLabel

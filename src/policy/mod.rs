@@ -16,7 +16,7 @@ mod registration_id;
 mod renewal;
 
 pub use allowed_names::AllowedNames;
-pub use authorize::{Asked, Situation, authorize};
+pub use authorize::{Asked, Purpose, Situation, authorize};
 pub use condition::{Statement, set_condition};
 pub use device::{Device, Origin, Recorded};
 pub use grant::{Authority, Grant, server_grant};

@@ -141,6 +141,8 @@ reasons! {
     Overloaded,
     /// A Secret of that name exists and does not belong to this object.
     SecretNotOwned,
+    /// The API server did not let the operator store the Secret (a quota, an admission policy, an immutable Secret).
+    SecretRefused,
     /// A fault of the operator itself.
     Internal,
 }

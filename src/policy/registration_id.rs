@@ -105,7 +105,8 @@ impl fmt::Display for RegistrationId {
     }
 }
 
-fn is_dns_name(name: &str) -> bool {
+/// Whether this can be the name of an object (RFC 1123 subdomain).
+pub(super) fn is_dns_name(name: &str) -> bool {
     name.split('.').all(|label| {
         !label.is_empty()
             && label.len() <= 63

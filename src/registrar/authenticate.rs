@@ -11,6 +11,9 @@ use crate::{
     policy::{Group, Principal, Reason, Refusal, RegistrationId},
 };
 
+/// How long a user name may be; it goes on record.
+const LONGEST_USER: usize = 128;
+
 /// A proven requester, with the device that a certificate leads to.
 pub(super) struct Authenticated {
     pub principal: Principal,
@@ -86,8 +89,15 @@ impl LocalRegistrar {
         group: &Group,
     ) -> Result<Option<Arc<DeviceIdentity>>, Rejection> {
         let fingerprint = certificate.fingerprint();
-        if let Some(device) = self.fleet().device_by_certificate(&fingerprint) {
+        if let Some(device) = self
+            .fleet()
+            .device_by_certificate(&group.namespace, &fingerprint)
+        {
             return Ok(Some(device));
+        }
+        // Anybody can make a certificate; only one that an authority here has signed is worth a question to the API server.
+        if !self.is_signed_here(certificate, &group.namespace) {
+            return Ok(None);
         }
         let Some(Ok(id)) = certificate
             .subject()
@@ -110,6 +120,15 @@ impl LocalRegistrar {
             })
         };
         Ok(device.filter(recorded).map(Arc::new))
+    }
+
+    fn is_signed_here(&self, certificate: &Certificate, namespace: &str) -> bool {
+        let authorities = self.fleet().authorities();
+        let here = authorities
+            .iter()
+            .filter(|authority| authority.metadata.namespace.as_deref() == Some(namespace));
+        here.filter_map(|authority| authority_chain(authority)?.into_iter().next())
+            .any(|authority| certificate.is_signed_by(&authority))
     }
 
     fn signed_by_own_authority(&self, device: &DeviceIdentity, certificate: &Certificate) -> bool {
@@ -152,6 +171,10 @@ impl LocalRegistrar {
             let message = "this group does not accept passwords: use the device's certificate";
             return Err(Refusal::new(Reason::PasswordsDisabled, message).into());
         };
+        if basic.user.len() > LONGEST_USER {
+            let message = format!("the user name has more than {LONGEST_USER} bytes");
+            return Err(Refusal::new(Reason::WrongPassword, message).into());
+        }
         self.passwords(&group.namespace, &rules.secret)
             .await?
             .verify(basic)

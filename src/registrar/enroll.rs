@@ -17,7 +17,7 @@ use crate::{
     cluster::{self, ApiError, Outcome},
     metrics::Door,
     pki::{Certificate, Csr},
-    policy::{Asked, Device, Group, GroupKey, Principal, Reason, Refusal, RegistrationId},
+    policy::{Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, RegistrationId},
 };
 
 /// How often a decision is made anew because the object changed under it.
@@ -182,7 +182,7 @@ impl LocalRegistrar {
         request: &EnrollmentRequest,
     ) -> Result<(Requester, Csr, DeviceIdentity), Rejection> {
         self.ready()?;
-        if !self.fleet().watches(&key.namespace) {
+        if self.fleet().group(key).is_none() {
             return Err(unknown_group(key).into());
         }
         let group = self
@@ -260,7 +260,8 @@ impl LocalRegistrar {
         requester: &Requester,
     ) -> Result<DeviceIdentity, Rejection> {
         let device = Device::unregistered(&group.namespace, &group.name, id);
-        self.decide(&device, requester, Asked::Csr(csr)).await?;
+        self.decide(&device, requester, Asked::Csr(csr), Purpose::New)
+            .await?;
         let object = DeviceIdentity {
             metadata: ObjectMeta {
                 name: Some(device.name.clone()),
@@ -319,7 +320,8 @@ impl LocalRegistrar {
         if !is_retry(&device, &requester.principal, csr, cluster::now()) {
             return Ok(None);
         }
-        self.decide(&device, requester, Asked::Csr(csr)).await?;
+        self.decide(&device, requester, Asked::Csr(csr), Purpose::Repetition)
+            .await?;
         let pem = object.status.and_then(|status| status.certificate?.pem);
         let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
         if let Some(certificate) = &certificate {

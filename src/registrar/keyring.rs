@@ -87,6 +87,14 @@ impl Keyring {
         &self.secrets
     }
 
+    /// Forgets a key that is to be destroyed.
+    pub fn forget(&self, secret: &str) {
+        self.keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(secret);
+    }
+
     /// The key in `secret`, whose certificate must be the one with this fingerprint.
     pub async fn get(
         &self,

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 
-use super::{Keyring, Passwords, Rejection, Signer, fresh::Fresh, signer::random_serial};
+use super::{
+    Keyring, Passwords, Rejection, Signer, fresh::Fresh, key_secret_name, signer::random_serial,
+};
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
     cluster::{self, ApiError, Clients, Outcome, patch_status},
@@ -13,8 +15,8 @@ use crate::{
     metrics::{Counters, Door},
     pki::{Certificate, parse_pem_chain},
     policy::{
-        Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Reason, Recording,
-        Refusal, Situation, authorize, record, renewal_time,
+        Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
+        Recording, Refusal, Situation, authorize, record, renewal_time,
     },
 };
 
@@ -199,7 +201,8 @@ impl LocalRegistrar {
         asked: Asked<'_>,
     ) -> Result<Issued, Rejection> {
         let device = Device::compile(object)?;
-        let (group, grant, signer, now) = self.decide(&device, requester, asked).await?;
+        let (group, grant, signer, now) =
+            self.decide(&device, requester, asked, Purpose::New).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {
@@ -240,6 +243,7 @@ impl LocalRegistrar {
         device: &Device,
         requester: &Requester,
         asked: Asked<'_>,
+        purpose: Purpose,
     ) -> Result<(Arc<Group>, Grant, Signer, jiff::Timestamp), Rejection> {
         let group = self.group(&requester.group).await?;
         let (authority, signer) = self.authority(&group.namespace, &group.authority).await?;
@@ -250,6 +254,7 @@ impl LocalRegistrar {
             group: &group,
             authority: &authority,
             device,
+            purpose,
             now,
         })?;
         let signer = signer.ok_or_else(|| {
@@ -265,11 +270,16 @@ impl LocalRegistrar {
 fn read_authority(object: &CertificateAuthority) -> AuthorityRead {
     AuthorityRead {
         facts: read_authority_facts(object),
+        // The name follows from the object, never from what its status says: whoever can write a status of his own must
+        // not reach the key of another authority.
         key_secret: object
             .status
             .as_ref()
             .and_then(|status| status.generations.last())
-            .map(|generation| generation.key_secret_name.clone()),
+            .map(|generation| {
+                let namespace = object.namespace().unwrap_or_default();
+                key_secret_name(&namespace, &object.name_any(), generation.number)
+            }),
     }
 }
 

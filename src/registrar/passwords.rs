@@ -20,6 +20,11 @@ const WAITING: usize = 64;
 /// The highest bcrypt cost that is accepted, so that one entry cannot occupy a core for minutes.
 const HIGHEST_COST: u32 = 14;
 
+/// The same for argon2: memory in KiB, passes, lanes.
+const MOST_MEMORY_KIB: u32 = 64 * 1024;
+const MOST_PASSES: u32 = 8;
+const MOST_LANES: u32 = 4;
+
 static WORKERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
 static QUEUE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE + WAITING));
 /// Verified for users that do not exist, so that the answer takes as long as for those that do.
@@ -30,7 +35,7 @@ static NOBODY: LazyLock<Hash> = LazyLock::new(|| {
 /// The users of a group.
 pub struct Passwords {
     users: HashMap<String, Hash>,
-    unusable: Vec<String>,
+    unusable: Vec<usize>,
 }
 
 #[derive(Clone)]
@@ -48,8 +53,7 @@ impl Hash {
             let cost: u32 = text.get(4..6)?.parse().ok()?;
             return (cost <= HIGHEST_COST && text.len() == 60).then(|| Self::Bcrypt(text.into()));
         }
-        (text.starts_with("$argon2") && PasswordHash::new(text).is_ok())
-            .then(|| Self::Argon2(text.into()))
+        is_affordable_argon2(text).then(|| Self::Argon2(text.into()))
     }
 
     fn verify(&self, password: &str) -> bool {
@@ -62,6 +66,23 @@ impl Hash {
             }),
         }
     }
+}
+
+/// Whether an argon2 hash asks for no more memory and time than a login may cost.
+fn is_affordable_argon2(text: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(text) else {
+        return false;
+    };
+    let most = |name: &str, limit: u32| {
+        hash.params
+            .get_decimal(name)
+            .is_none_or(|value| value <= limit)
+    };
+    text.starts_with("$argon2")
+        && most("m", MOST_MEMORY_KIB)
+        && most("t", MOST_PASSES)
+        && most("p", MOST_LANES)
+        && hash.hash.is_some_and(|hash| hash.len() <= 64)
 }
 
 impl Passwords {
@@ -96,17 +117,14 @@ impl Passwords {
             users: HashMap::new(),
             unusable: Vec::new(),
         };
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
+        let lines = text.lines().map(str::trim).zip(1..);
+        for (line, number) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
             match line.split_once(':') {
                 Some((user, hash)) => match Hash::parse(hash) {
                     Some(hash) => {
                         passwords.users.insert(user.into(), hash);
                     }
-                    None => passwords.unusable.push(user.into()),
+                    None => passwords.unusable.push(number),
                 },
                 None => {
                     return Err(unavailable(
@@ -123,8 +141,8 @@ impl Passwords {
         Ok(passwords)
     }
 
-    /// Users whose hash is of a kind that is not accepted; they cannot log in.
-    pub fn unusable(&self) -> &[String] {
+    /// The numbers of the lines whose hash is not accepted. What stands there is not repeated: it may be any secret.
+    pub fn unusable(&self) -> &[usize] {
         &self.unusable
     }
 

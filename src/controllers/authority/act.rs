@@ -304,6 +304,7 @@ async fn release(
     context: &Context,
     observed: &Observed,
 ) -> Result<Action, Rejection> {
+    context.keyring.forget(&observed.secret_name);
     if authority.spec.key_deletion == KeyDeletion::Delete {
         let secrets = context.keyring.secrets();
         let name = &observed.secret_name;

@@ -161,6 +161,13 @@ fn subject(object: &CertificateAuthority) -> Result<Name, Refusal> {
 
 fn create(observed: &Observed, now: Timestamp) -> Result<Plan, Refusal> {
     let spec = &observed.object.spec;
+    if spec.issued_by.as_ref().map(|parent| &parent.name) == observed.object.metadata.name.as_ref()
+    {
+        return Err(Refusal::new(
+            Reason::InvalidSpec,
+            "spec.issuedBy names this authority itself: name another, or use selfSigned",
+        ));
+    }
     let issuer = issuer(&observed.parent)?;
     let lifespan: Lifespan = spec
         .validity
@@ -262,6 +269,23 @@ fn fits_spec(observed: &Observed, key: &CaKey) -> Result<(), Refusal> {
     }
     if spec.self_signed.is_some() != key.issuers.is_empty() {
         return Err(mismatch("another kind of issuer".into()));
+    }
+    if let (Parent::Authority(parent), Some(issuer)) = (&observed.parent, key.issuers.first())
+        && parent
+            .certificate
+            .as_ref()
+            .is_some_and(|certificate| certificate != issuer)
+    {
+        return Err(mismatch(format!(
+            "the issuer {}, not that of spec.issuedBy",
+            issuer.subject()
+        )));
+    }
+    let path_length = spec
+        .path_length
+        .and_then(|length| u8::try_from(length).ok());
+    if key.certificate.path_length() != path_length {
+        return Err(mismatch("another pathLength".into()));
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ async fn observe(
         },
     };
     let dependents = match authority.metadata.deletion_timestamp {
-        Some(_) => dependents(authority, &context.fleet),
+        Some(_) => dependents(authority, &key, &context.fleet),
         None => Dependents::default(),
     };
     Ok(Observed {
@@ -95,23 +95,28 @@ async fn observe(
     })
 }
 
-fn dependents(authority: &CertificateAuthority, fleet: &Fleet) -> Dependents {
-    let (namespace, name) = (
-        authority.metadata.namespace.as_deref(),
-        authority.name_any(),
-    );
-    let own = authority
+/// What would suffer if the authority went. Which certificates are its own is read off the key, as a status can be lost or
+/// forged.
+fn dependents(authority: &CertificateAuthority, key: &Key, fleet: &Fleet) -> Dependents {
+    let namespace = authority.metadata.namespace.as_deref();
+    let name = authority.name_any();
+    let shown = authority
         .status
         .as_ref()
         .and_then(|status| status.certificate.as_ref());
+    let own = match key {
+        Key::Found(key) => Some(key.certificate.fingerprint().to_string()),
+        Key::Absent | Key::Unreadable(_) => shown.map(|shown| shown.fingerprint.clone()),
+    };
     let now = cluster::now();
     let mut found = Dependents::default();
+    let Some(own) = own else { return found };
     for device in fleet
         .devices()
         .iter()
         .filter(|device| device.metadata.namespace.as_deref() == namespace)
     {
-        let (Some(own), Some(status)) = (own, &device.status) else {
+        let Some(status) = &device.status else {
             continue;
         };
         let current = status
@@ -124,23 +129,30 @@ fn dependents(authority: &CertificateAuthority, fleet: &Fleet) -> Dependents {
             .map(|p| (&p.issuer_fingerprint, p.not_after.0));
         for (_, end) in current
             .chain(past)
-            .filter(|(issuer, end)| **issuer == own.fingerprint && *end > now)
+            .filter(|(issuer, end)| **issuer == own && *end > now)
         {
             found.leaves += 1;
             found.last_leaf = found.last_leaf.max(Some(end));
         }
     }
+    // A child without a certificate waits for nobody, and an authority is no child of its own.
     let is_child = |child: &CertificateAuthority| {
-        child
-            .spec
-            .issued_by
-            .as_ref()
-            .is_some_and(|parent| parent.name == name)
+        child.metadata.namespace.as_deref() == namespace
+            && child.name_any() != name
+            && child
+                .status
+                .as_ref()
+                .is_some_and(|status| status.certificate.is_some())
+            && child
+                .spec
+                .issued_by
+                .as_ref()
+                .is_some_and(|parent| parent.name == name)
     };
-    let here = fleet.authorities();
-    found.children = here
+    found.children = fleet
+        .authorities()
         .iter()
-        .filter(|ca| ca.metadata.namespace.as_deref() == namespace && is_child(ca))
+        .filter(|child| is_child(child))
         .count();
     found
 }

@@ -37,8 +37,14 @@ pub(super) async fn act(
         }
         Plan::Issue(why) => why,
     };
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    if let Some(wait) = context.devices.must_wait(uid) {
+        return Ok(Action::requeue(wait));
+    }
+    // The object as it was written last: what comes after a record must be said of that version.
+    let mut latest = object.clone();
     let result = match &observed.device.origin {
-        Origin::Secret(name) => issue_into_secret(object, context, observed, name, &why).await,
+        Origin::Secret(name) => issue_into_secret(&mut latest, context, observed, name, &why).await,
         Origin::Request | Origin::Outside => issue_for_request(object, context, observed).await,
     };
     match result {
@@ -62,7 +68,11 @@ pub(super) async fn act(
         Err(rejection) => {
             let now = cluster::now();
             let refusal = Refusal::new(rejection.reason, rejection.message);
-            settle(object, context, refused(observed, &refusal, now), now).await
+            let action = settle(&latest, context, refused(observed, &refusal, now), now).await?;
+            Ok(context
+                .devices
+                .must_wait(uid)
+                .map_or(action, Action::requeue))
         }
     }
 }
@@ -155,7 +165,7 @@ async fn issue_for_request(
 }
 
 async fn issue_into_secret(
-    object: &DeviceIdentity,
+    object: &mut DeviceIdentity,
     context: &Context,
     observed: &Observed,
     name: &str,
@@ -169,6 +179,7 @@ async fn issue_into_secret(
         .issue(object, &observed.requester(), Asked::OwnKey(key.public()))
         .await?;
     context.devices.wrote(&issued.device);
+    object.clone_from(&issued.device);
     let pem = key.to_pkcs8_pem();
     let wanted = secret::build(object, name, &issued.certificate, &issued.chain, &pem);
     let written = match &observed.secret {
@@ -179,20 +190,34 @@ async fn issue_into_secret(
             secrets.create(&PostParams::default(), &wanted).await
         }
     };
-    let written = written
-        .map_err(|e| ApiError::new("write Secret", name, e))
-        .map_err(|error| match error.outcome() {
-            Outcome::Exists => Rejection::from(Refusal::new(
-                Reason::SecretNotOwned,
-                format!("a Secret {name} has just appeared and is left alone"),
-            )),
-            _ => error.into(),
-        })?;
-    context.devices.verified(
-        object.metadata.uid.as_deref().unwrap_or_default(),
-        written.resource_version().as_deref(),
-    );
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let written = written.map_err(|e| secret_failed(context, uid, name, e))?;
+    context.devices.secret_written(uid);
+    context
+        .devices
+        .verified(uid, written.resource_version().as_deref());
     become_ready(context, name, issued).await
+}
+
+/// A certificate is on record, but its Secret could not be written and its key is lost. The next attempt waits longer each
+/// time, or each would put one more certificate on record.
+fn secret_failed(context: &Context, uid: &str, name: &str, error: kube::Error) -> Rejection {
+    context.devices.secret_failed(uid);
+    let error = ApiError::new("write Secret", name, error);
+    match error.outcome() {
+        Outcome::Exists => Refusal::new(
+            Reason::SecretNotOwned,
+            format!("a Secret {name} has just appeared and is left alone"),
+        )
+        .into(),
+        Outcome::Forbidden | Outcome::Refused => {
+            let message = format!(
+                "{error}. Make room for the Secret, or lift what forbids it; it is tried again"
+            );
+            Refusal::new(Reason::SecretRefused, message).into()
+        }
+        Outcome::NotFound | Outcome::Conflict | Outcome::Unavailable => error.into(),
+    }
 }
 
 /// The key for the next certificate: the one in the Secret where the group keeps keys, else a new one.

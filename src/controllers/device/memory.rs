@@ -15,6 +15,9 @@ use crate::{api::DeviceIdentity, cluster};
 /// Over how long the contents of all Secrets are read once after a start.
 const SWEEP: Duration = Duration::from_secs(3600);
 
+/// The longest pause between two attempts to write a Secret.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
 /// What is remembered of each device, by UID.
 #[derive(Default)]
 pub struct Memory {
@@ -27,6 +30,8 @@ struct Remembered {
     written: Option<(u64, Instant)>,
     /// The version of the Secret that is believed to be intact, and until when that is believed without a read.
     secret: Option<(String, Option<Timestamp>)>,
+    /// How often in a row the Secret could not be written, and since when.
+    failures: Option<(u32, Instant)>,
 }
 
 impl Memory {
@@ -89,6 +94,29 @@ impl Memory {
         if let Some(version) = secret_version {
             self.devices().entry(uid.into()).or_default().secret = Some((version.into(), None));
         }
+    }
+
+    /// The Secret could not be written.
+    pub(super) fn secret_failed(&self, uid: &str) {
+        let mut devices = self.devices();
+        let remembered = devices.entry(uid.into()).or_default();
+        let failures = remembered.failures.map_or(0, |(failures, _)| failures);
+        remembered.failures = Some((failures.saturating_add(1), Instant::now()));
+    }
+
+    /// The Secret was written.
+    pub(super) fn secret_written(&self, uid: &str) {
+        if let Some(remembered) = self.devices().get_mut(uid) {
+            remembered.failures = None;
+        }
+    }
+
+    /// How long the next attempt at the Secret must still wait: 2 s after the first failure, twice as long after each
+    /// further one, at most ten minutes.
+    pub(super) fn must_wait(&self, uid: &str) -> Option<Duration> {
+        let (failures, since) = self.devices().get(uid)?.failures?;
+        let pause = Duration::from_secs(1 << failures.min(9)).min(LONGEST_PAUSE);
+        pause.checked_sub(since.elapsed())
     }
 
     /// Forgets the devices that are not among these UIDs.

@@ -161,13 +161,18 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
             .passwords(&compiled.namespace, &rules.secret)
             .await?;
         if !passwords.unusable().is_empty() {
+            let lines: Vec<String> = passwords
+                .unusable()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             return Err(Refusal::new(
                 Reason::PasswordsUnavailable,
                 format!(
-                    "the password Secret {} has hashes that are not accepted, of: {}. Make them with htpasswd -nB USER (bcrypt, \
-                     cost at most 14) or argon2",
+                    "the password Secret {} has hashes that are not accepted, in the lines {}: make them with htpasswd -nB USER \
+                     (bcrypt, cost at most 14) or argon2 (at most 64 MiB, 8 passes, 4 lanes). The other users can log in",
                     rules.secret,
-                    passwords.unusable().join(", ")
+                    lines.join(", ")
                 ),
             )
             .into());

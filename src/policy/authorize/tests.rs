@@ -68,6 +68,7 @@ impl Scene {
             group: &self.compiled(),
             authority: &self.authority,
             device: &self.device,
+            purpose: Purpose::New,
             now: self.now,
         })
     }
