@@ -24,7 +24,10 @@ use crate::{
 
 /// The Secret in the operator's namespace.
 const SECRET: &str = "devicecert-est-server";
-/// How long to wait after a failure.
+/// How long to wait after a first failure, which is usually that the authority is being made at this moment; each further
+/// one doubles it.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+/// The longest wait after a failure.
 const RETRY: Duration = Duration::from_secs(3);
 /// How often the Secret is looked at without cause, for instance because another replica renewed it.
 const LOOK: Duration = Duration::from_secs(60);
@@ -54,9 +57,11 @@ impl EstServer {
     ) {
         context.fleet.wait_until_synced().await;
         let mut known = None;
+        let mut retry = FIRST_RETRY;
         loop {
             let wait = match self.refresh(&context).await {
                 Ok(pair) => {
+                    retry = FIRST_RETRY;
                     let fingerprint = pair.chain.first().map(Certificate::fingerprint);
                     let renewal = pair.chain.first().map(renewal_time);
                     if known != fingerprint {
@@ -74,7 +79,9 @@ impl EstServer {
                         authority = %self.authority, reason = %rejection.reason, message = rejection.message,
                         "the EST server's certificate cannot be issued or renewed now"
                     );
-                    RETRY
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY);
+                    wait
                 }
             };
             tokio::time::sleep(wait).await;

@@ -95,7 +95,7 @@ impl Wake {
         }
     }
 
-    /// What depends on an authority: its children and its groups.
+    /// What depends on an authority: its children, its groups and their devices.
     pub(super) async fn dependents_of_authority(&self, fleet: &Fleet, namespace: &str, name: &str) {
         let Some(mut bells) = self.bells(namespace) else {
             return;
@@ -118,6 +118,12 @@ impl Wake {
                 && group.spec.authority_ref.name == name
             {
                 let _ = bells.groups.send(ObjectRef::from_obj(group.as_ref())).await;
+                // Not by way of the group alone: it may have read the authority before the watch showed it to anybody.
+                let key = GroupKey {
+                    namespace: namespace.into(),
+                    name: group.metadata.name.clone().unwrap_or_default(),
+                };
+                self.devices_of_group(fleet, &key).await;
             }
         }
     }

@@ -78,15 +78,12 @@ pub(super) async fn act(
                 authority.metadata.generation,
                 cluster::now(),
             );
-            if patch_status(&api(authority, context), authority.as_ref(), &old, &new)
-                .await?
-                .is_some()
-            {
-                context
+            match patch_status(&api(authority, context), authority.as_ref(), &old, &new).await? {
+                Some(_) => context
                     .events
-                    .warning(authority.object_ref(&()), reason, &message);
+                    .warning(authority.object_ref(&()), reason, &message),
+                None => wake_dependents(authority, context, &new).await,
             }
-            wake_dependents(authority, context, &new).await;
             Ok(again.map_or_else(Action::await_change, |again| {
                 Action::requeue(again.unsigned_abs())
             }))
@@ -244,16 +241,15 @@ async fn show(
         authority.metadata.generation,
         now,
     );
-    if patch_status(&api(authority, context), authority.as_ref(), &old, &new)
-        .await?
-        .is_some()
-        && old.certificate.is_none()
-    {
-        context
-            .events
-            .normal(authority.object_ref(&()), ready.reason, &ready.message);
+    match patch_status(&api(authority, context), authority.as_ref(), &old, &new).await? {
+        Some(_) if old.certificate.is_none() => {
+            context
+                .events
+                .normal(authority.object_ref(&()), ready.reason, &ready.message);
+        }
+        Some(_) => {}
+        None => wake_dependents(authority, context, &new).await,
     }
-    wake_dependents(authority, context, &new).await;
     let until_expiry = validity.not_after.duration_since(now);
     Ok(Action::requeue(
         if until_expiry.is_positive() {
@@ -265,6 +261,8 @@ async fn show(
     ))
 }
 
+/// Wakes what depends on the authority if it has changed. To be called with a status that the watch has shown, not with
+/// one that was only just written: whoever is woken looks at what the watch has shown, and would see the one before.
 async fn wake_dependents(
     authority: &CertificateAuthority,
     context: &Context,

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::in_order;
-use crate::harness::{CONVERGES, RESTORED, World, condition, device, eventually, group};
+use crate::harness::{CONVERGES, RESTORED, World, authority, condition, device, eventually, group};
 
 /// Ten times the pace at which a group's counts are written.
 const COUNTED: Duration = Duration::from_secs(100);
@@ -240,5 +240,29 @@ async fn a_group_that_cannot_be_used_says_which_field_to_change() {
         .await;
     let began = Instant::now();
     world.until::<DeviceIdentity>("validity", "True").await;
+    assert!(began.elapsed() < RESTORED, "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_becomes_ready_wakes_all_that_waits_for_it() {
+    let world = World::new().await;
+    const CHAINS: usize = 8;
+    for number in 0..CHAINS {
+        let (root, ca) = (format!("r{number}"), format!("i{number}"));
+        world
+            .create(authority(&root, json!({ "selfSigned": {} })))
+            .await;
+        let issued = json!({ "issuedBy": { "name": root } });
+        world.create(authority(&ca, issued)).await;
+        world
+            .create(group(&format!("g{number}"), &ca, json!({})))
+            .await;
+    }
+    let _operator = world.operator(&[]).await;
+    let began = Instant::now();
+    for number in 0..CHAINS {
+        let name = format!("g{number}");
+        world.until::<EnrollmentGroup>(&name, "True").await;
+    }
     assert!(began.elapsed() < RESTORED, "it took {:?}", began.elapsed());
 }
