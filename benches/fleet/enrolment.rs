@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Renewals on each kept connection. A device may hold 17 live certificates at once, so a connection, which is one
-/// device's, cannot renew for ever; few renewals also keep the record as short as it is in the field.
+/// device's, cannot renew for ever; few renewals also keep the record as short as it is in the field. Between two
+/// renewals of one device come those of others, for no device renews twice within the time that a watch needs.
 const RENEWALS: usize = 4;
 
 /// The EST experiments.
@@ -32,8 +33,8 @@ struct Line {
     requests: Vec<Enrolment>,
 }
 
-/// What came of one line.
-type Answers = Vec<(Certificate, Duration)>;
+/// A certificate, and how long it took.
+type Answer = (Certificate, Duration);
 
 impl<'a> Enrolments<'a> {
     /// The experiments on this operator.
@@ -67,9 +68,14 @@ impl<'a> Enrolments<'a> {
             .iter()
             .map(|share| self.line(&share[0], share.iter().map(Device::first)));
         let lines = open(lines.collect::<Result<_, _>>()?).await?;
-        let answers = self.measure(&report::FIRST, lines, 8, report).await?;
-        for (device, (certificate, _)) in devices.iter_mut().zip(answers.into_iter().flatten()) {
-            device.keep(certificate);
+        for (certificate, _) in self.measure(&report::FIRST, lines, 8, report).await? {
+            let name = certificate.subject().common_name();
+            let device = devices
+                .iter_mut()
+                .find(|device| Some(device.name()) == name.as_deref());
+            device
+                .ok_or("EST answers with a stranger's certificate")?
+                .keep(certificate);
         }
 
         progress(&format!("round {}: renewals over EST", round + 1));
@@ -118,18 +124,18 @@ impl<'a> Enrolments<'a> {
         lines: Vec<Line>,
         workers: usize,
         report: &mut Report,
-    ) -> Result<Vec<Answers>, Failure> {
+    ) -> Result<Vec<Answer>, Failure> {
         let requests: usize = lines.iter().map(|line| line.requests.len()).sum();
+        let mut shares: Vec<Vec<Line>> = (0..workers).map(|_| Vec::new()).collect();
+        for (place, line) in lines.into_iter().enumerate() {
+            shares[place % workers].push(line);
+        }
         let before = self.operator.idle_usage().await?;
         let began = Instant::now();
-        let order = lines.into_iter().enumerate();
-        let mut answers = concurrently(
-            workers,
-            order.map(|(place, line)| async move { Ok((place, work_off(line).await?)) }),
-        )
-        .await?;
+        let answers = concurrently(workers, shares.into_iter().map(work_off))
+            .await?
+            .concat();
         let took = began.elapsed();
-        answers.sort_by_key(|(place, _)| *place);
         let used = self.operator.idle_usage().await?;
 
         report.add(&way.rate, requests as f64 / took.as_secs_f64());
@@ -138,11 +144,11 @@ impl<'a> Enrolments<'a> {
             &way.writes,
             (used.writes - before.writes) / requests.max(1) as f64,
         );
-        for (_, latency) in answers.iter().flat_map(|(_, line)| line) {
+        for (_, latency) in &answers {
             report.add(&way.latency, latency.as_secs_f64() * 1e3);
         }
         report.compare_with_primitives(way);
-        Ok(answers.into_iter().map(|(_, line)| line).collect())
+        Ok(answers)
     }
 }
 
@@ -154,16 +160,26 @@ async fn open(mut lines: Vec<Line>) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-async fn work_off(line: Line) -> Result<Answers, Failure> {
-    let mut kept = line.connection;
-    let mut answers = Vec::with_capacity(line.requests.len());
-    for request in &line.requests {
-        let began = Instant::now();
-        let connection = match &mut kept {
-            Some(connection) => connection,
-            None => kept.insert(line.dialler.connect().await?),
-        };
-        answers.push((connection.send(request).await?, began.elapsed()));
+/// Sends the first request of every line, then the second of every line, and so on.
+async fn work_off(mut lines: Vec<Line>) -> Result<Vec<Answer>, Failure> {
+    let mut answers = Vec::new();
+    let most = lines
+        .iter()
+        .map(|line| line.requests.len())
+        .max()
+        .unwrap_or(0);
+    for pass in 0..most {
+        for line in &mut lines {
+            let Some(request) = line.requests.get(pass) else {
+                continue;
+            };
+            let began = Instant::now();
+            let connection = match &mut line.connection {
+                Some(connection) => connection,
+                closed => closed.insert(line.dialler.connect().await?),
+            };
+            answers.push((connection.send(request).await?, began.elapsed()));
+        }
     }
     Ok(answers)
 }

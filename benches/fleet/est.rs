@@ -53,6 +53,11 @@ impl Device {
         })
     }
 
+    /// Its registration ID.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Keeps the certificate that it got.
     pub fn keep(&mut self, certificate: Certificate) {
         self.certificate = Some(certificate);
