@@ -17,6 +17,7 @@ use crate::{
     args::{Args, patience},
     cluster::{BARE, Cluster, concurrently, names},
     issuance::{Example, last},
+    operator::processor_time,
     progress,
     report::{self, Report},
     sightings::Sight,
@@ -106,6 +107,7 @@ impl<'a> BareClient<'a> {
         };
         let writes = concurrently(self.args.writers(), writes.into_iter().map(prepare)).await?;
 
+        let cpu = processor_time("self")?;
         let began = Instant::now();
         let issue = |writes: Writes| {
             let (api, secrets) = (api.clone(), secrets.clone());
@@ -125,9 +127,12 @@ impl<'a> BareClient<'a> {
             .sightings
             .wait_for("bare client", &names, patience(names.len()), ready)
             .await?;
-        report.add(
-            &report::BARE_RATE,
-            names.len() as f64 / last(&ready).duration_since(began).as_secs_f64(),
+        let took = last(&ready).duration_since(began).as_secs_f64();
+        report.add(&report::BARE_RATE, names.len() as f64 / took);
+        report.add_micros(
+            &report::BARE_CPU,
+            processor_time("self")? - cpu,
+            names.len(),
         );
         Ok(())
     }

@@ -164,17 +164,7 @@ impl Operator {
     }
 
     fn cpu(&self) -> Result<Duration, Failure> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The program's name, in parentheses, may hold anything; utime and stime are the 12th and 13th field after it.
-        let fields = stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .split(' ')
-            .skip(11)
-            .take(2);
-        let ticks: u32 = fields.map(str::parse::<u32>).sum::<Result<u32, _>>()?;
-        Ok(TICK * ticks)
+        processor_time(&self.process.id().to_string())
     }
 
     fn status_field(&self, name: &str) -> Result<f64, Failure> {
@@ -219,6 +209,15 @@ impl Drop for Operator {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The processor time, user and system, of a process: a number, or `self`.
+pub fn processor_time(process: &str) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The program's name, in parentheses, may hold anything; utime and stime are the 12th and 13th field after it.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let ticks = fields.skip(11).take(2).map(str::parse::<u32>);
+    Ok(TICK * ticks.sum::<Result<u32, _>>()?)
 }
 
 fn free_address() -> Result<SocketAddr, Failure> {

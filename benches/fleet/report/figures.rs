@@ -17,7 +17,9 @@ pub const ISSUANCE_WRITES: Figure =
 pub const ISSUANCE_CPU: Figure = figure("issuance: operator CPU each", "µs", Bar::None);
 /// The same number of writes of the same size by a client that does nothing else.
 pub const BARE_RATE: Figure = figure("bare client", "certificates/s", Bar::None);
-/// The first to the last.
+/// Processor time of that client, and of the bench's own watch in the same process.
+pub const BARE_CPU: Figure = figure("bare client: CPU each", "µs", Bar::None);
+/// The first rate to the second.
 pub const ISSUANCE_TO_BARE: Figure =
     figure("issuance / bare client", "ratio", Bar::MedianAtLeast(0.5));
 /// Renewals that are all due at one moment.
