@@ -13,7 +13,7 @@ die() {
 # (bash's /dev/tcp needs no tool that a small Debian image may lack)
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# require_port_free PORT WHAT-FOR: stop with a message that names whoever holds the port.
+# require_port_free PORT WHAT-FOR [HOW]: stop with a message that names whoever holds the port, and how to choose another.
 require_port_free() {
 	port_is_free "$1" && return 0
 	local holder=
@@ -21,7 +21,7 @@ require_port_free() {
 		# ss ends a listener's line with: users:(("name",pid=123,fd=4))
 		holder=$(ss -Hltnp "sport = :$1" | sed -nE 's/.*users:\(\("([^"]+)",pid=([0-9]+).*/\1 (pid \2)/p' | sort -u | head -n 1)
 	fi
-	die "port $1, wanted for $2, is in use by ${holder:-another process (one of another user, or 'ss' is not installed)}; stop that, or choose another port"
+	die "port $1, wanted for $2, is in use by ${holder:-another process (one of another user, or 'ss' is not installed)}; stop that, or choose another port${3:+: $3}"
 }
 
 # free_port: print a port that nobody listens on. It is below the range from which the kernel
