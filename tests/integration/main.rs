@@ -5,6 +5,7 @@ mod authority;
 mod crds;
 mod device;
 mod est;
+mod est_front;
 mod harness;
 mod metrics;
 mod outage;

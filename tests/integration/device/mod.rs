@@ -1,5 +1,6 @@
 //! DeviceIdentities in the cluster: their Secrets, requests, renewals, and the words that explain why there is none.
 
+mod foreign;
 mod groups;
 mod renewal;
 mod request;

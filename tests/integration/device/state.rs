@@ -2,7 +2,11 @@
 
 use devicecert::api::{DeviceIdentity, DevicePhase};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+};
 use serde_json::json;
 
 use super::in_order;
@@ -247,4 +251,52 @@ async fn a_malformed_object_does_not_stop_the_others() {
         .until::<DeviceIdentity>("bad-record", "StatusLost")
         .await;
     assert!(world.api::<Secret>().get_opt("d").await.unwrap().is_none());
+}
+
+/// The schema of a CRD can let values through that the operator cannot even read: here a date that its calendar lacks.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
+    let world = World::new().await;
+    world.pki(json!({})).await;
+    let never = "9999-12-31T23:59:59Z";
+    let unreadable = json!({ "secretName": "u", "renewAfter": never });
+    world.create(device("unreadable", "g", unreadable)).await;
+    let mut operator = world.operator(&[]).await;
+    world
+        .create(device("good", "g", json!({ "secretName": "good" })))
+        .await;
+    world.until::<DeviceIdentity>("good", "True").await;
+    // It becomes so while it is watched, too.
+    let spec = json!({ "spec": { "renewAfter": never } });
+    let dynamic = world.api::<PartialObjectMeta<DeviceIdentity>>();
+    let patch = Patch::Merge(spec);
+    dynamic
+        .patch("good", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    for name in ["unreadable", "good"] {
+        eventually("an Event tells of it", CONVERGES, async || {
+            let described = world.kubectl(&["describe", "did", name]);
+            match described.contains("InvalidSpec") && described.contains("cannot be read") {
+                true => Ok(()),
+                false => Err(described),
+            }
+        })
+        .await;
+    }
+    // Neither is the rest stopped after a restart, when all of it is listed.
+    operator.kill();
+    operator.restart().await;
+    world
+        .create(device("other", "g", json!({ "secretName": "other" })))
+        .await;
+    world.until::<DeviceIdentity>("other", "True").await;
+    let corrected = Patch::Merge(json!({ "spec": { "renewAfter": null } }));
+    for name in ["unreadable", "good"] {
+        dynamic
+            .patch(name, &PatchParams::default(), &corrected)
+            .await
+            .unwrap();
+        world.until::<DeviceIdentity>(name, "True").await;
+    }
 }

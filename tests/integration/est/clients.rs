@@ -100,3 +100,54 @@ async fn a_request_in_the_spec_is_signed_into_the_status() {
         .await
         .refuses(403, "WrongOrigin", &["the operator itself"]);
 }
+
+#[tokio::test]
+async fn strongswan_stops_at_a_wrong_password_and_enrols_an_rsa_key_with_the_right_one() {
+    let scene = scene(open(), json!({})).await;
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("root.pem"), scene.world.root_pem().await).unwrap();
+    let url = format!("https://127.0.0.1:{}", scene.operator.est_port);
+    let enrol = |password: &str| {
+        let script = format!(
+            "pki --gen --type rsa --size 2048 > d.der
+             pki --req --in d.der --dn 'CN=swan-rsa' > d.p10
+             pki --est --url {url} --in d.p10 --cacert root.pem --userpass u:{password} --outform pem"
+        );
+        run_in(dir.path(), &script)
+    };
+    let said = enrol("wrong").unwrap_err();
+    assert!(said.contains("401"), "{said}");
+    let api = scene.world.api::<DeviceIdentity>();
+    assert!(api.get_opt("swan-rsa").await.unwrap().is_none());
+    let facts = Facts::of_pem(&enrol(PASSWORD).unwrap());
+    assert_eq!(scene.world.record("swan-rsa").await, [facts.fingerprint()]);
+}
+
+#[tokio::test]
+async fn curl_answers_the_challenge_over_both_versions_of_tls() {
+    let names = json!({ "allowedNames": { "dnsNames": ["${registrationId}.example.com"] } });
+    let scene = scene(open(), names).await;
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("root.pem"), scene.world.root_pem().await).unwrap();
+    let base = format!(
+        "https://127.0.0.1:{}/.well-known/est",
+        scene.operator.est_port
+    );
+    for (version, id) in [("--tls-max 1.2", "curl-12"), ("--tlsv1.3", "curl-13")] {
+        let script = format!(
+            "ask() {{ curl -sSf {version} --cacert root.pem -H 'Content-Type: application/pkcs10' --data-binary @d.pem \"$@\" |
+                openssl base64 -d -A | openssl pkcs7 -inform der -print_certs; }}
+             openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout d.key -subj /CN={id} \
+                -addext subjectAltName=DNS:{id}.example.com -out d.pem
+             ask --anyauth -u u:{PASSWORD} {base}/simpleenroll > first.pem
+             ask --cert first.pem --key d.key {base}/simplereenroll > second.pem"
+        );
+        run_in(dir.path(), &script).unwrap();
+        let [first, second] = ["first.pem", "second.pem"]
+            .map(|name| Facts::of_pem(&fs::read_to_string(dir.path().join(name)).unwrap()));
+        assert_eq!(first.names, [format!("DNS:{id}.example.com")]);
+        assert_eq!((&second.names, &second.key), (&first.names, &first.key));
+        let record = scene.world.record(id).await;
+        assert_eq!(record, [second.fingerprint(), first.fingerprint()]);
+    }
+}

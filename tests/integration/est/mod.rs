@@ -1,9 +1,13 @@
 //! Enrolment over EST: the real server in the real operator, and clients as they are in the field.
 
+mod azure;
 mod clients;
+mod existing;
 mod identity;
 mod passwords;
 mod refusals;
+mod registration;
+mod renewal;
 mod server;
 
 use serde_json::{Value, json};

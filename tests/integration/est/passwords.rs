@@ -199,3 +199,54 @@ async fn a_group_without_its_password_secret_fails_closed_and_says_so() {
         .until::<EnrollmentGroup>("g", "PasswordsUnavailable")
         .await;
 }
+
+#[tokio::test]
+async fn argon2_hashes_are_accepted_and_breakable_ones_are_not() {
+    let scene = scene(open(), json!({})).await;
+    let set = async |file: String| {
+        let data = json!({ "stringData": { "auth": file } });
+        scene.world.patch::<Secret>("users", data).await;
+    };
+    let dora = scene.anonymous.user("dora", "argon-horse");
+    let device = Device::new("d");
+    set(format!("dora:{}\n", argon2_hash("argon-horse"))).await;
+    eventually("argon2 is accepted", Duration::from_secs(20), async || {
+        let reply = dora.enroll("", &device.csr()).await;
+        if reply.status == 200 {
+            Ok(())
+        } else {
+            Err(reply.body)
+        }
+    })
+    .await;
+    let wrong = scene.anonymous.user("dora", "argon-mule");
+    let reply = wrong.enroll("", &device.csr()).await;
+    reply.refuses(401, "WrongPassword", &[]);
+
+    // The password as it is, and the MD5 of old htpasswd files.
+    for hash in ["argon-horse", "$apr1$zzzzzzzz$zzzzzzzzzzzzzzzzzzzzzz"] {
+        set(format!("dora:{hash}\n")).await;
+        let reply = eventually("nobody may", Duration::from_secs(20), async || {
+            let reply = dora.enroll("", &Device::new("never").csr()).await;
+            match reply.status {
+                503 => Ok(reply),
+                _ => Err(reply.body),
+            }
+        })
+        .await;
+        reply.refuses(503, "PasswordsUnavailable", &[]);
+        assert!(reply.header("Retry-After").is_some());
+    }
+}
+
+/// In the PHC string format, as `argon2 -e` prints it.
+fn argon2_hash(password: &str) -> String {
+    use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
+    let (salt, mut hash) = (b"a salt of 16 byt", [0; 32]);
+    let argon2 = argon2::Argon2::default();
+    argon2
+        .hash_password_into(password.as_bytes(), salt, &mut hash)
+        .unwrap();
+    let [salt, hash] = [&salt[..], &hash].map(|bytes| BASE64_STANDARD_NO_PAD.encode(bytes));
+    format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}")
+}

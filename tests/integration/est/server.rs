@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::{open, scene_with};
-use crate::harness::{Facts, eventually};
+use super::{open, scene, scene_with};
+use crate::harness::{CONVERGES, Facts, World, eventually};
 
 #[tokio::test]
 async fn the_servers_certificate_is_renewed_while_a_connection_goes_on() {
@@ -39,4 +40,77 @@ async fn the_servers_certificate_is_renewed_while_a_connection_goes_on() {
         kept.get("/.well-known/est/cacerts").await.unwrap().status,
         200
     );
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_server_certificate() {
+    let mut scene = scene(open(), json!({})).await;
+    let before = scene.anonymous.connect().await.unwrap().server_certificate;
+    scene.operator.kill();
+    scene.operator.restart().await;
+    assert_eq!(
+        scene.anonymous.connect().await.unwrap().server_certificate,
+        before
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_or_lost_server_certificate_is_replaced_at_the_next_start() {
+    let mut scene = scene(open(), json!({})).await;
+    let before = scene.anonymous.connect().await.unwrap().server_certificate;
+    let secrets = scene.world.key_secrets();
+    let damage = Patch::Merge(json!({ "stringData": { "tls.key": "garbage" } }));
+    scene.operator.kill();
+    secrets
+        .patch("devicecert-est-server", &PatchParams::default(), &damage)
+        .await
+        .unwrap();
+    scene.operator.restart().await;
+    let after = scene.anonymous.connect().await.unwrap().server_certificate;
+    assert_ne!(after, before);
+    scene.operator.kill();
+    secrets
+        .delete("devicecert-est-server", &DeleteParams::default())
+        .await
+        .unwrap();
+    scene.operator.restart().await;
+    assert_ne!(
+        scene.anonymous.connect().await.unwrap().server_certificate,
+        after
+    );
+}
+
+#[tokio::test]
+async fn the_operator_is_not_ready_before_est_has_its_certificate() {
+    let world = World::new().await;
+    let pending = world.operator_unready(&[
+        "--est-authority",
+        &format!("{}/root", world.namespace),
+        "--est-dns-name",
+        "localhost",
+    ]);
+    let words = eventually(
+        "it says what it waits for",
+        Duration::from_secs(30),
+        async || match pending.get("/readyz").await {
+            Ok((503, words)) if words.contains("--est-authority") => Ok(words),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await;
+    assert!(
+        words.contains("is the CertificateAuthority of --est-authority Ready?"),
+        "{words}"
+    );
+    assert_eq!(pending.get("/healthz").await.unwrap().0, 200);
+    world.pki(json!({})).await;
+    eventually(
+        "it becomes ready by itself",
+        CONVERGES,
+        async || match pending.get("/readyz").await {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await;
 }

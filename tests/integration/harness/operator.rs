@@ -28,8 +28,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it for a world, with further arguments, and waits until it is ready.
-    pub(super) async fn start(world: &World, kubeconfig: &str, further: &[&str]) -> Self {
+    /// Starts it for a world, with further arguments.
+    pub(super) fn start(world: &World, kubeconfig: &str, further: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (file, log) = (dir.path().join("kubeconfig"), dir.path().join("log"));
         fs::write(&file, kubeconfig).unwrap();
@@ -51,7 +51,7 @@ impl Operator {
         .into();
         arguments.extend(further.iter().map(|argument| argument.to_string()));
         let process = spawn(&arguments, &file, &log);
-        let operator = Self {
+        Self {
             est_port,
             metrics_port,
             arguments,
@@ -60,9 +60,7 @@ impl Operator {
             forgiven: Vec::new(),
             process,
             _dir: dir,
-        };
-        operator.until_ready().await;
-        operator
+        }
     }
 
     /// Ends it without a chance to tidy up.
@@ -101,7 +99,8 @@ impl Operator {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    async fn until_ready(&self) {
+    /// Waits until it says that it is ready.
+    pub async fn until_ready(&self) {
         eventually(
             "the operator is ready",
             Duration::from_secs(60),

@@ -57,7 +57,14 @@ impl World {
 
     /// Starts the operator without EST.
     pub async fn operator(&self, arguments: &[&str]) -> Operator {
-        Operator::start(self, &self.kubeconfig, arguments).await
+        let operator = self.operator_unready(arguments);
+        operator.until_ready().await;
+        operator
+    }
+
+    /// The same, without waiting until it is ready.
+    pub fn operator_unready(&self, arguments: &[&str]) -> Operator {
+        Operator::start(self, &self.kubeconfig, arguments)
     }
 
     /// Starts the operator with EST, its certificate being of the authority `root`, and returns the client side too.

@@ -1,0 +1,11 @@
+//! The EST front end on the wire: real TLS, real sockets, real clients; only the registrar behind it is a fake.
+
+mod certificates;
+mod clients;
+mod connection;
+mod limits;
+mod registrar;
+mod secrets;
+mod server;
+mod tls;
+mod wire;
