@@ -1,0 +1,114 @@
+//! The names in a certificate: a first one has the profile's, a renewal keeps what is recorded, and nobody gets another's.
+
+use super::{Asked, Principal, Reason, Refusal, RegistrationId, Situation, refuse};
+use crate::pki::{Name, SubjectAltNames};
+
+/// How many alternative names a certificate may have, and how long the text of one may be: what the record holds.
+const MOST_NAMES: usize = 96;
+const LONGEST_NAME: usize = 512;
+/// How long a subject on record may be.
+const LONGEST_SUBJECT: usize = 2048;
+
+/// A renewal keeps the recorded subject; a first certificate has the profile's.
+pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
+    let profile = s
+        .group
+        .subject
+        .render(&[
+            ("registrationId", s.device.id.as_str()),
+            ("namespace", &s.group.namespace),
+            ("group", &s.group.name),
+        ])
+        .map_err(|e| {
+            Refusal::new(
+                Reason::GroupInvalid,
+                format!("spec.profile.subject for {}: {e}", s.device.id),
+            )
+        })?;
+    let subject = match s.device.live(s.now) {
+        Some(live) => live.subject.clone(),
+        None => profile,
+    };
+    let Asked::Csr(csr) = s.asked else {
+        return Ok(subject);
+    };
+    let asked = csr.subject();
+    let mismatch = |message: String| refuse(Reason::SubjectMismatch, message);
+    match s.principal {
+        Principal::Device { certificate } => {
+            let known = asked.same_text(certificate.subject())
+                || asked.same_text(&subject)
+                || s.device
+                    .live(s.now)
+                    .and_then(|live| live.requested_subject.as_ref())
+                    .is_some_and(|old| old.same_text(asked));
+            if known {
+                return Ok(subject);
+            }
+            mismatch(format!(
+                "the CSR asks for the subject {asked}, but the certificate that is being renewed has {}: a renewal \
+                 repeats the subject (RFC 7030 section 4.2.2)",
+                certificate.subject()
+            ))
+        }
+        Principal::Password { .. } => {
+            match asked.common_name().map(|cn| RegistrationId::parse(&cn)) {
+                Some(Ok(id)) if id == s.device.id => Ok(subject),
+                _ => mismatch(format!(
+                    "the CSR's common name must be the registration ID {}",
+                    s.device.id
+                )),
+            }
+        }
+        Principal::Operator => match asked.common_name().map(|cn| RegistrationId::parse(&cn)) {
+            Some(Ok(id)) if id == s.device.id => Ok(subject),
+            None if asked.is_empty() => Ok(subject),
+            _ => mismatch(format!(
+                "spec.request asks for the subject {asked}: its common name must be the registration ID {}",
+                s.device.id
+            )),
+        },
+    }
+}
+
+/// A renewal by certificate keeps the recorded alternative names; otherwise they are what the CSR and the owner ask.
+pub(super) fn names(s: &Situation<'_>) -> Result<SubjectAltNames, Refusal> {
+    let asked = match s.asked {
+        Asked::Csr(csr) => csr.sans().clone(),
+        Asked::OwnKey(_) => SubjectAltNames::default(),
+    };
+    let Principal::Device { certificate } = s.principal else {
+        return Ok(asked.union(&s.device.declared_names));
+    };
+    let recorded = certificate.sans();
+    if asked.is_subset_of(recorded) {
+        return Ok(recorded.clone());
+    }
+    refuse(
+        Reason::SubjectMismatch,
+        "the CSR asks for a subject alternative name that the certificate being renewed does not have: a renewal repeats \
+         the names (RFC 7030 section 4.2.2)"
+            .into(),
+    )
+}
+
+/// Refuses names that the record cannot hold.
+pub(super) fn names_fit_on_record(names: &SubjectAltNames) -> Result<(), Refusal> {
+    let texts = names.to_texts();
+    if texts.len() > MOST_NAMES || texts.iter().any(|text| text.len() > LONGEST_NAME) {
+        return refuse(
+            Reason::NameNotAllowed,
+            format!(
+                "ask for at most {MOST_NAMES} subject alternative names of at most {LONGEST_NAME} characters each"
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Whether a subject survives being written down and read again. One that does not is not recorded: its device renews with
+/// the subject of its certificate.
+pub(super) fn can_be_recorded(subject: &Name) -> bool {
+    let text = subject.to_string();
+    text.len() <= LONGEST_SUBJECT && Name::parse(&text).is_ok_and(|again| again.same_text(subject))
+}
