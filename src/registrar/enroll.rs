@@ -64,6 +64,7 @@ impl Registrar for LocalRegistrar {
         };
         result
             .map(|certificate| certificate.der().to_vec())
+            .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
             .map_err(for_outsiders)
     }
 }
@@ -96,6 +97,23 @@ fn for_outsiders(rejection: Rejection) -> Rejection {
     }
 }
 
+/// Whether a refusal may rest on an outdated DeviceIdentity.
+fn is_about_the_device(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Suspended
+            | Reason::Revoked
+            | Reason::WrongGroup
+            | Reason::WrongOrigin
+            | Reason::UnknownCertificate
+            | Reason::SubjectMismatch
+            | Reason::SameKeyRequired
+            | Reason::CertificateExists
+            | Reason::TooManyCertificates
+            | Reason::InUse
+    )
+}
+
 fn unknown_group(key: &GroupKey) -> Refusal {
     Refusal::new(
         Reason::UnknownLabel,
@@ -119,14 +137,8 @@ impl LocalRegistrar {
         key: &GroupKey,
         request: &EnrollmentRequest,
     ) -> Result<Certificate, Rejection> {
-        let prepared = self.prepare(key, request).await;
-        let (requester, csr, mut device) = match prepared {
-            Ok(prepared) => prepared,
-            Err(rejection) => {
-                self.counters.refused(Door::Est, rejection.reason);
-                return Err(rejection);
-            }
-        };
+        let (requester, csr, mut device) = self.prepare(key, request).await?;
+        let mut is_fresh = false;
         for _ in 0..TRIES {
             if let Some(certificate) = self.answer_to_retry(&device, &requester, &csr).await? {
                 return Ok(certificate);
@@ -134,6 +146,12 @@ impl LocalRegistrar {
             match self.issue(&device, &requester, Asked::Csr(&csr)).await {
                 Err(rejection) if rejection.reason == Reason::Conflict => {
                     device = self.look_again(&device, &csr, &requester).await?;
+                    is_fresh = true;
+                }
+                // What a watch last said may be out of date, so nobody is refused for it.
+                Err(rejection) if !is_fresh && is_about_the_device(rejection.reason) => {
+                    device = self.look_again(&device, &csr, &requester).await?;
+                    is_fresh = true;
                 }
                 Err(rejection) => return Err(rejection),
                 Ok(issued) => {

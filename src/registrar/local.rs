@@ -183,19 +183,6 @@ impl LocalRegistrar {
     /// changed, and the certificate is dropped.
     pub async fn issue(
         &self,
-        device: &DeviceIdentity,
-        requester: &Requester,
-        asked: Asked<'_>,
-    ) -> Result<Issued, Rejection> {
-        let result = self.try_issue(device, requester, asked).await;
-        if let Err(rejection) = &result {
-            self.counters.refused(requester.door, rejection.reason);
-        }
-        result
-    }
-
-    async fn try_issue(
-        &self,
         object: &DeviceIdentity,
         requester: &Requester,
         asked: Asked<'_>,

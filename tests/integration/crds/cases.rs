@@ -250,6 +250,10 @@ pub fn creations() -> Vec<(Value, &'static str)> {
             "spec.state: Unsupported value",
         ),
         (
+            device("late", "g", json!({ "renewAfter": "9999-12-31T23:59:59Z" })),
+            "spec.renewAfter must be before the year 9000",
+        ),
+        (
             device("after", "g", json!({ "renewAfter": "tomorrow" })),
             "spec.renewAfter: Invalid value",
         ),
