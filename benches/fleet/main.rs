@@ -57,13 +57,20 @@ fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<(), Failure> {
     let cluster = Cluster::connect(&args.kubeconfig).await?;
     let mut report = Report::new(machine::facts(&cluster).await?);
+    let outcome = experiments(args, &cluster, &mut report).await;
+    // What was measured before a failure is still worth seeing.
+    report.finish(&args.out)?;
+    outcome
+}
+
+async fn experiments(args: &Args, cluster: &Cluster, report: &mut Report) -> Result<(), Failure> {
     if args.wants_rounds() {
-        rounds(args, &cluster, &mut report).await?;
+        rounds(args, cluster, report).await?;
     }
     if args.devices > 0 {
-        memory::measure(args, &cluster, &mut report).await?;
+        memory::measure(args, cluster, report).await?;
     }
-    report.finish(&args.out)
+    Ok(())
 }
 
 /// The parts that are measured in turns.

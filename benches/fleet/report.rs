@@ -88,10 +88,7 @@ impl Report {
     }
 
     /// Prints the table and writes the JSON.
-    pub fn finish(mut self, out: &Path) -> Result<(), Failure> {
-        for (_, samples) in &mut self.samples {
-            samples.sort_by(f64::total_cmp);
-        }
+    pub fn finish(self, out: &Path) -> Result<(), Failure> {
         println!(
             "\nmachine: {}",
             serde_json::to_string_pretty(&self.machine)?
@@ -145,11 +142,11 @@ impl Report {
 }
 
 impl Bar {
-    fn is_met(self, sorted: &[f64]) -> Option<bool> {
+    fn is_met(self, samples: &[f64]) -> Option<bool> {
         match self {
             Self::None => None,
-            Self::MedianAtLeast(bar) => Some(quantile(sorted, 0.5) >= bar),
-            Self::EachAtMost(bar) => Some(quantile(sorted, 1.0) <= bar),
+            Self::MedianAtLeast(bar) => Some(quantile(samples, 0.5) >= bar),
+            Self::EachAtMost(bar) => Some(quantile(samples, 1.0) <= bar),
         }
     }
 
@@ -161,9 +158,9 @@ impl Bar {
         }
     }
 
-    fn verdict(self, sorted: &[f64]) -> String {
+    fn verdict(self, samples: &[f64]) -> String {
         let words = self.in_words();
-        match self.is_met(sorted) {
+        match self.is_met(samples) {
             None => String::new(),
             Some(true) => format!("{words}: met"),
             Some(false) => format!("{words}: MISSED"),
@@ -171,13 +168,14 @@ impl Bar {
     }
 }
 
-/// The sample that this share of all samples does not exceed.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted
-        .get((share * last as f64).round() as usize)
-        .copied()
-        .unwrap_or(f64::NAN)
+/// The value that this share of the samples does not exceed; between two samples it lies on the line between them.
+fn quantile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = share * sorted.len().saturating_sub(1) as f64;
+    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (below, above) = (at(place.floor()), at(place.ceil()));
+    below + (above - below) * place.fract()
 }
 
 /// Four digits that matter.
