@@ -203,6 +203,10 @@ operator_arguments() {
 apply_samples() {
 	step "Sample objects: a 20-year root, an intermediate, a group with a password, a device in the cluster"
 	kubectl apply --filename deploy/samples/quickstart.yaml | indent
+	local leaving
+	leaving=$(kubectl get --filename deploy/samples/quickstart.yaml --output json |
+		jq -r '[.items[] | select(.metadata.deletionTimestamp) | "\(.kind) \(.metadata.name)"] | join(", ")')
+	[[ -z $leaving ]] || die "somebody has deleted $leaving, which is only gone once nothing needs it (kubectl describe says what does); to start afresh: make down PURGE=1"
 	await 120 "the CertificateAuthorities becoming Ready" kubectl wait --for=condition=Ready --timeout=1s dca/factory-root dca/factory-intermediate
 	await 60 "the EnrollmentGroup becoming Ready" kubectl wait --for=condition=Ready --timeout=1s deg/factory
 	await 60 "the certificate of gateway-1" kubectl wait --for=condition=Ready --timeout=1s did/gateway-1
