@@ -19,7 +19,6 @@ use crate::{
     api::{ConditionStatus, DeviceIdentity, DevicePhase},
     cluster::{self, ApiError, Outcome, patch_status},
     controllers::Context,
-    metrics::Door,
     pki::{Csr, KeyAlgorithm, PrivateKey},
     policy::{Asked, Origin, Reason, Refusal, secret_ready, set_condition},
     registrar::{Issued, Rejection},
@@ -67,7 +66,6 @@ pub(super) async fn act(
         }
         Err(rejection) if is_ours_to_retry(rejection.reason) => Err(rejection),
         Err(rejection) => {
-            context.counters.refused(Door::Operator, rejection.reason);
             let now = cluster::now();
             let refusal = Refusal::new(rejection.reason, rejection.message);
             let action = settle(&latest, context, refused(observed, &refusal, now), now).await?;
