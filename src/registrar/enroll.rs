@@ -64,6 +64,7 @@ impl Registrar for LocalRegistrar {
         };
         result
             .map(|certificate| certificate.der().to_vec())
+            .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
             .map_err(for_outsiders)
     }
 }
@@ -119,14 +120,7 @@ impl LocalRegistrar {
         key: &GroupKey,
         request: &EnrollmentRequest,
     ) -> Result<Certificate, Rejection> {
-        let prepared = self.prepare(key, request).await;
-        let (requester, csr, mut device) = match prepared {
-            Ok(prepared) => prepared,
-            Err(rejection) => {
-                self.counters.refused(Door::Est, rejection.reason);
-                return Err(rejection);
-            }
-        };
+        let (requester, csr, mut device) = self.prepare(key, request).await?;
         for _ in 0..TRIES {
             if let Some(certificate) = self.answer_to_retry(&device, &requester, &csr).await? {
                 return Ok(certificate);

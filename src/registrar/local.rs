@@ -180,21 +180,8 @@ impl LocalRegistrar {
 
     /// Decides, signs and records. The certificate comes back only once the API server has confirmed the record, which is
     /// written under the resourceVersion that the decision rested on: [`Reason::Conflict`] means that the object has
-    /// changed, and the certificate is dropped.
+    /// changed, and the certificate is dropped. Refusals are for the caller to count: only it knows which is its last word.
     pub async fn issue(
-        &self,
-        device: &DeviceIdentity,
-        requester: &Requester,
-        asked: Asked<'_>,
-    ) -> Result<Issued, Rejection> {
-        let result = self.try_issue(device, requester, asked).await;
-        if let Err(rejection) = &result {
-            self.counters.refused(requester.door, rejection.reason);
-        }
-        result
-    }
-
-    async fn try_issue(
         &self,
         object: &DeviceIdentity,
         requester: &Requester,
