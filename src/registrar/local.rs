@@ -180,7 +180,7 @@ impl LocalRegistrar {
 
     /// Decides, signs and records. The certificate comes back only once the API server has confirmed the record, which is
     /// written under the resourceVersion that the decision rested on: [`Reason::Conflict`] means that the object has
-    /// changed, and the certificate is dropped.
+    /// changed, and the certificate is dropped. Refusals are for the caller to count: only it knows which is its last word.
     pub async fn issue(
         &self,
         object: &DeviceIdentity,

@@ -156,12 +156,24 @@ async fn issue_for_request(
     let pem = full.spec.request.as_deref().unwrap_or_default();
     let csr = Csr::from_pem_or_der(pem.as_bytes())
         .map_err(|e| Refusal::new(Reason::InvalidCsr, format!("spec.request: {e}")))?;
-    let issued = context
-        .registrar
-        .issue(&full, &observed.requester(), Asked::Csr(&csr))
-        .await?;
-    context.devices.wrote(&issued.device);
+    issue(&full, context, observed, Asked::Csr(&csr)).await?;
     Ok(())
+}
+
+/// A certificate on the device's record.
+async fn issue(
+    object: &DeviceIdentity,
+    context: &Context,
+    observed: &Observed,
+    asked: Asked<'_>,
+) -> Result<Issued, Rejection> {
+    let requester = observed.requester();
+    let result = context.registrar.issue(object, &requester, asked).await;
+    match &result {
+        Ok(issued) => context.devices.wrote(&issued.device),
+        Err(rejection) => context.counters.refused(requester.door, rejection.reason),
+    }
+    result
 }
 
 async fn issue_into_secret(
@@ -174,11 +186,7 @@ async fn issue_into_secret(
     let secrets: Api<Secret> =
         Api::namespaced(context.clients.calls.clone(), &observed.device.namespace);
     let key = device_key(context, observed, &secrets, name, why).await?;
-    let issued = context
-        .registrar
-        .issue(object, &observed.requester(), Asked::OwnKey(key.public()))
-        .await?;
-    context.devices.wrote(&issued.device);
+    let issued = issue(object, context, observed, Asked::OwnKey(key.public())).await?;
     object.clone_from(&issued.device);
     let pem = key.to_pkcs8_pem();
     let wanted = secret::build(object, name, &issued.certificate, &issued.chain, &pem);

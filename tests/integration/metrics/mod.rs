@@ -1,5 +1,7 @@
 //! Metrics and health: names, values, bounds; judged by promtool.
 
+mod counters;
+
 use std::fs;
 
 use devicecert::api::DeviceIdentity;
