@@ -2,11 +2,7 @@
 
 use devicecert::api::{DeviceIdentity, DevicePhase};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-    core::PartialObjectMeta,
-};
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::in_order;
@@ -258,22 +254,25 @@ async fn a_malformed_object_does_not_stop_the_others() {
 async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
     let world = World::new().await;
     world.pki(json!({})).await;
-    let never = "9999-12-31T23:59:59Z";
-    let unreadable = json!({ "secretName": "u", "renewAfter": never });
+    // A time that the API server takes, and that lies beyond what can be reckoned with here.
+    let never = json!({
+        "type": "Ready", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "9999-12-31T23:59:59Z",
+    });
+    let set_conditions = |name: &str, conditions: serde_json::Value| {
+        let patch = json!({ "status": { "conditions": conditions } }).to_string();
+        let status = ["--subresource=status", "--type=merge", "--patch", &patch];
+        world.kubectl(&[&["patch", "did", name][..], &status].concat());
+    };
+    let unreadable = json!({ "secretName": "u" });
     world.create(device("unreadable", "g", unreadable)).await;
+    set_conditions("unreadable", json!([never]));
     let mut operator = world.operator(&[]).await;
     world
         .create(device("good", "g", json!({ "secretName": "good" })))
         .await;
     world.until::<DeviceIdentity>("good", "True").await;
     // It becomes so while it is watched, too.
-    let spec = json!({ "spec": { "renewAfter": never } });
-    let dynamic = world.api::<PartialObjectMeta<DeviceIdentity>>();
-    let patch = Patch::Merge(spec);
-    dynamic
-        .patch("good", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    set_conditions("good", json!([never]));
     for name in ["unreadable", "good"] {
         eventually("an Event tells of it", CONVERGES, async || {
             let described = world.kubectl(&["describe", "did", name]);
@@ -291,12 +290,8 @@ async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
         .create(device("other", "g", json!({ "secretName": "other" })))
         .await;
     world.until::<DeviceIdentity>("other", "True").await;
-    let corrected = Patch::Merge(json!({ "spec": { "renewAfter": null } }));
     for name in ["unreadable", "good"] {
-        dynamic
-            .patch(name, &PatchParams::default(), &corrected)
-            .await
-            .unwrap();
+        set_conditions(name, json!(null));
         world.until::<DeviceIdentity>(name, "True").await;
     }
 }
