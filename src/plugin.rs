@@ -169,6 +169,15 @@ async fn status(client: Client, namespace: &str) -> Result<(), PluginError> {
 
 /// One line about an object that is not Ready, or whose last attempt at a certificate was refused.
 fn problem(kind: &str, name: &str, conditions: &[Condition]) -> Option<String> {
+    let leaving = conditions.iter().find(|condition| {
+        condition.type_ == "Terminating" && condition.status == ConditionStatus::True
+    });
+    if let Some(leaving) = leaving {
+        return Some(format!(
+            "{kind}/{name}: {}: {}",
+            leaving.reason, leaving.message
+        ));
+    }
     let find = |aspect: &str| {
         conditions
             .iter()

@@ -104,6 +104,7 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         groups,
         devices,
         secrets,
+        relisted,
     } = feed;
     let ears = context.wake.connect(scope.namespace.clone());
     let authorities =
@@ -145,6 +146,7 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
     ));
     let controller = Controller::for_stream(devices, scope.devices)
         .owns_stream(secrets)
+        .reconcile_all_on(relisted)
         .reconcile_on(ears.devices);
     tasks.spawn(drive(
         controller,

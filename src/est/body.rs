@@ -62,15 +62,29 @@ where
 /// Finds the PKCS#10 request in a body: base64 with any white space (RFC 8951 §3.1), PEM, or plain DER. What the
 /// headers say of type and encoding does not matter, because clients disagree about both; the bytes are unambiguous.
 pub(super) fn decode_csr(body: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let body = body.trim_ascii();
+    // DER may end in a byte that is a white space in text, so only what comes before it is trimmed.
+    let body = body.trim_ascii_start();
     match body {
         [] => Err(undecodable("The body is empty")),
         // A DER SEQUENCE whose length takes more than one octet. As text, the second character is none.
-        [0x30, 0x80..=0xff, ..] => Ok(body.to_vec()),
+        [0x30, 0x80..=0xff, ..] => Ok(without_trailing_space(body).to_vec()),
         _ => match std::str::from_utf8(body) {
             Err(_) => Err(undecodable("The body is neither text nor a DER structure")),
             Ok(text) => decode_text(text),
         },
+    }
+}
+
+/// A DER structure without the white space that some clients send behind it: what counts is the length that it declares.
+fn without_trailing_space(body: &[u8]) -> &[u8] {
+    let declared = match body {
+        [_, 0x81, length, ..] => 3 + usize::from(*length),
+        [_, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return body,
+    };
+    match body.split_at_checked(declared) {
+        Some((der, rest)) if rest.trim_ascii().is_empty() => der,
+        _ => body,
     }
 }
 
@@ -141,6 +155,17 @@ mod tests {
             .chunks(columns)
             .map(|line| std::str::from_utf8(line).unwrap());
         lines.map(|line| format!("{line}{end}")).collect()
+    }
+
+    #[test]
+    fn der_that_ends_in_a_white_space_byte_is_kept_whole() {
+        for last in [b' ', b'\n', b'\r', b'\t'] {
+            let mut der = vec![0x30, 0x81, 0x80];
+            der.extend([7; 127]);
+            der.push(last);
+            assert_eq!(decode_csr(&der).unwrap(), der);
+            assert_eq!(decode_csr(&[&der[..], b"\r\n"].concat()).unwrap(), der);
+        }
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    channel::mpsc::{Receiver, Sender, channel},
+    stream::BoxStream,
+};
 use k8s_openapi::{
     api::core::v1::{ObjectReference, Secret},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -46,6 +50,9 @@ pub struct Feed {
     pub devices: Touched<DeviceIdentity>,
     /// Our Secrets as they change.
     pub secrets: Touched<PartialObjectMeta<Secret>>,
+    /// A list of Secrets, groups or authorities came anew: what was deleted before it shows only in what it lacks, so all
+    /// devices must be looked at.
+    pub relisted: Receiver<()>,
 }
 
 impl Fleet {
@@ -71,6 +78,7 @@ impl Fleet {
         let (keys, writer) = reflector::store();
         let key_changes = secrets(
             Api::namespaced(client.clone(), key_namespace),
+            |_| (),
             writer,
             &sync,
         );
@@ -104,11 +112,13 @@ fn feed(
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         index.follow(watched.as_deref(), &mut listed, event);
     };
+    let (bell, relisted) = channel(1);
     Feed {
+        relisted,
         authorities: touched(
             api(client, namespace.as_deref()),
             slim,
-            |_| (),
+            ring_when_relisted(bell.clone()),
             authority_writer,
             events.clone(),
             sync,
@@ -116,7 +126,7 @@ fn feed(
         groups: touched(
             api(client, namespace.as_deref()),
             slim,
-            |_| (),
+            ring_when_relisted(bell.clone()),
             group_writer,
             events.clone(),
             sync,
@@ -129,7 +139,12 @@ fn feed(
             events.clone(),
             sync,
         ),
-        secrets: secrets(api(client, namespace.as_deref()), secret_writer, sync),
+        secrets: secrets(
+            api(client, namespace.as_deref()),
+            ring_when_relisted(bell),
+            secret_writer,
+            sync,
+        ),
         scope: Scope {
             namespace,
             authorities,
@@ -137,6 +152,15 @@ fn feed(
             devices,
             secrets: secret_store,
         },
+    }
+}
+
+/// Rings at the end of each list. One ring that waits to be heard is enough, so a full channel is no loss.
+fn ring_when_relisted<K>(mut bell: Sender<()>) -> impl FnMut(&Event<K>) + Send + 'static {
+    move |event| {
+        if matches!(event, Event::InitDone) {
+            let _ = bell.try_send(());
+        }
     }
 }
 
@@ -175,6 +199,7 @@ fn slim_device(device: &mut DeviceIdentity) {
 /// Our Secrets: their metadata only, chosen by our label.
 fn secrets(
     api: Api<PartialObjectMeta<Secret>>,
+    follow: impl FnMut(&Event<PartialObjectMeta<Secret>>) + Send + 'static,
     writer: Writer<PartialObjectMeta<Secret>>,
     sync: &Synced,
 ) -> Touched<PartialObjectMeta<Secret>> {
@@ -182,7 +207,7 @@ fn secrets(
     reflected(
         watcher(api, config),
         |secret| secret.metadata.managed_fields = None,
-        |_| (),
+        follow,
         writer,
         sync,
     )

@@ -191,8 +191,8 @@ fn foreign_secret(observed: &Observed, owner: &str, now: Timestamp) -> Standing 
         return in_order(observed);
     };
     let message = format!(
-        "the Secret {name} exists and belongs to {owner}, so it is left alone: delete it, or create this DeviceIdentity with \
-         another spec.secretName"
+        "the Secret {name} exists and belongs to {owner}, so it is left alone: create this DeviceIdentity with another \
+         spec.secretName (or make room under this name, if nothing needs that Secret)"
     );
     Standing {
         phase: DevicePhase::Pending,

@@ -20,8 +20,10 @@ pub(super) struct Observed {
     hindrance: Option<Refusal>,
     devices: usize,
     phases: BTreeMap<String, i32>,
-    /// When the live certificates expire.
+    /// When the live certificates expire, replaced ones among them.
     pub live: Vec<Timestamp>,
+    /// When the first of the devices' newest live certificates expires.
+    next_expiry: Option<Timestamp>,
 }
 
 impl Observed {
@@ -33,6 +35,7 @@ impl Observed {
     ) -> Self {
         let mut phases = BTreeMap::new();
         let mut live = Vec::new();
+        let mut next_expiry = None;
         for status in devices.iter().map(|device| device.status.as_ref()) {
             let phase = status
                 .and_then(|status| status.phase)
@@ -45,6 +48,8 @@ impl Observed {
                 .certificate
                 .iter()
                 .map(|certificate| certificate.not_after.0);
+            let newest = current.clone().filter(|end| *end > now);
+            next_expiry = next_expiry.into_iter().chain(newest).min();
             live.extend(
                 current
                     .chain(status.previous.iter().map(|past| past.not_after.0))
@@ -59,6 +64,7 @@ impl Observed {
             devices: devices.len(),
             phases,
             live,
+            next_expiry,
         }
     }
 
@@ -82,8 +88,8 @@ pub(super) fn decide(
     status.observed_generation = observed.generation;
     status.devices = i32::try_from(observed.devices).ok();
     status.phases = observed.phases.clone();
-    let next_expiry = observed.live.iter().min();
-    status.next_expiry = next_expiry.copied().map(Time);
+    let next_expiry = observed.next_expiry;
+    status.next_expiry = next_expiry.map(Time);
     let ready = match (&observed.hindrance, observed.disabled, next_expiry) {
         (Some(refusal), _, _) => Statement::no("Ready", refusal.reason, refusal.message.clone()),
         (None, true, Some(expiry)) => Statement::no(
