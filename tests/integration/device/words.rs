@@ -3,6 +3,7 @@
 use devicecert::api::DeviceIdentity;
 use serde_json::json;
 
+use super::in_order;
 use crate::harness::{CONVERGES, World, device, eventually, group};
 
 #[tokio::test]
@@ -92,10 +93,11 @@ async fn describing_a_device_tells_its_story() {
     let _operator = world.operator(&[]).await;
     world.until::<DeviceIdentity>("d", "True").await;
     world.renew("d").await;
-    eventually("d is renewed", CONVERGES, async || {
+    eventually("d is renewed, its Secret too", CONVERGES, async || {
+        let contents = in_order(&world, "d", "s").await?;
         match world.record("d").await.len() {
-            2 => Ok(()),
-            other => Err(other),
+            2 => Ok(contents),
+            other => Err(other.to_string()),
         }
     })
     .await;
