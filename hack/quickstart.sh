@@ -79,9 +79,12 @@ stop_operator() {
 	rm -f "$pid_file"
 }
 
+# require_ports [PID]: the ports that the operator PID has, which is about to be replaced, count as free.
 require_ports() {
-	require_port_free "$est_port" "the EST server" "make quickstart EST_PORT=9443"
-	require_port_free "$metrics_port" "the operator's metrics" "make quickstart METRICS_PORT=9190"
+	local own=''
+	[[ -z ${1:-} ]] || own=$(tr '\0' ' ' <"/proc/$1/cmdline")
+	[[ $own == *":$est_port "* ]] || require_port_free "$est_port" "the EST server" "make quickstart EST_PORT=9443"
+	[[ $own == *":$metrics_port "* ]] || require_port_free "$metrics_port" "the operator's metrics" "make quickstart METRICS_PORT=9190"
 }
 
 # Does the running operator have this program and these arguments?
@@ -98,6 +101,7 @@ start_operator() {
 	fi
 	if [[ -n $pid ]]; then
 		note "the one that runs has another program or other options: replacing it"
+		require_ports "$pid"
 		stop_operator
 	fi
 	require_ports
@@ -176,7 +180,7 @@ use_existing_cluster() {
 
 # The operator as the tests build it, so that nothing is built twice.
 build_operator() {
-	step "Building the operator … five minutes on two idle cores the first time, then seconds"
+	step "Building the operator … about ten minutes on two idle cores the first time, then seconds"
 	cargo build --locked --bins 9>&-
 	programs=$(cargo metadata --no-deps --format-version 1 --offline --locked | jq -r .target_directory)/debug
 	operator=$programs/devicecert-operator
