@@ -38,6 +38,7 @@ use super::shared::{Condition, LocalRef, OBJECT_NAME};
     validation = Rule::new("has(self.registrationId) == has(oldSelf.registrationId) && (!has(self.registrationId) || self.registrationId == oldSelf.registrationId)").message("spec.registrationId cannot change: create another DeviceIdentity"),
     validation = Rule::new("has(self.secretName) == has(oldSelf.secretName) && (!has(self.secretName) || self.secretName == oldSelf.secretName)").message("spec.secretName cannot change: create another DeviceIdentity"),
     validation = Rule::new("has(self.request) == has(oldSelf.request) && (!has(self.request) || self.request == oldSelf.request)").message("spec.request cannot change: create another DeviceIdentity"),
+    validation = Rule::new("!has(self.revocationReason) || self.state == 'Revoked'").message("spec.revocationReason needs spec.state: Revoked"),
     validation = Rule::new("oldSelf.state != 'Revoked' || self.state == 'Revoked'").message("Revoked is final: create another DeviceIdentity for a device that comes back"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -71,6 +72,15 @@ pub struct DeviceIdentitySpec {
     #[serde(default)]
     pub state: DeviceState,
 
+    /// Why a device is Revoked. With KeyCompromise its keys are never certified again, for any device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_reason: Option<RevocationReason>,
+
+    /// The decision of a person about a request that waits in status.pendingRequest (groups with approval: Manual). It is for
+    /// one key, and void for any other. Set it with `kubectl devicecert approve` or `deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<KeyApproval>,
+
     /// A moment after which a certificate that was issued earlier is renewed at once (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self < timestamp('9000-01-01T00:00:00Z')").message("spec.renewAfter must be before the year 9000"))]
@@ -90,6 +100,48 @@ pub struct DeviceIdentitySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 512)))]
     pub uris: Vec<String>,
+}
+
+/// A person's decision about one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyApproval {
+    /// Approved or Denied.
+    pub decision: ApprovalDecision,
+    /// The keyFingerprint of the pending request: SHA-256 of the public key (SubjectPublicKeyInfo DER), hexadecimal.
+    #[schemars(length(min = 64, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{64}$')").message("spec.approval.keyFingerprint must be the 64 hexadecimal digits of status.pendingRequest.keyFingerprint"))]
+    pub key_fingerprint: String,
+    /// Why; the device is told when its request is denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: Option<String>,
+}
+
+/// What a person decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ApprovalDecision {
+    /// The key may be certified.
+    Approved,
+    /// The key may not be certified.
+    Denied,
+}
+
+/// Why a device is revoked (RFC 5280 §5.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RevocationReason {
+    /// No particular reason.
+    Unspecified,
+    /// Somebody else may know its private key.
+    KeyCompromise,
+    /// It belongs to somebody else now, or has another name.
+    AffiliationChanged,
+    /// Another device takes its place.
+    Superseded,
+    /// It is no longer in use.
+    CessationOfOperation,
+    /// It may no longer do what it did.
+    PrivilegeWithdrawn,
 }
 
 /// Whether a device may have certificates.
@@ -125,6 +177,33 @@ pub struct DeviceIdentityStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub previous: Vec<PreviousCertificate>,
+    /// The request that waits for a person's approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_request: Option<PendingRequest>,
+}
+
+/// A request that waits for a person's approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingRequest {
+    /// SHA-256 of the public key (SubjectPublicKeyInfo DER), hexadecimal; what spec.approval.keyFingerprint must say.
+    #[schemars(length(max = 64))]
+    pub key_fingerprint: String,
+    /// The key's kind, such as ECDSA-P256.
+    #[schemars(length(max = 16))]
+    pub key_algorithm: String,
+    /// The subject that was asked for, as RFC 4514 text.
+    #[schemars(length(max = 2048))]
+    pub subject: String,
+    /// The subject alternative names that would be certified, each as `DNS:…`, `IP:…` or `URI:…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 96), inner(length(max = 520)))]
+    pub subject_alt_names: Vec<String>,
+    /// Who asked.
+    #[schemars(length(max = 256))]
+    pub requester: String,
+    /// When it asked first.
+    pub requested_at: Time,
 }
 
 /// Where a device is in its life.
@@ -134,6 +213,10 @@ pub struct DeviceIdentityStatus {
 pub enum DevicePhase {
     /// It has no certificate yet; the conditions say what it waits for.
     Pending,
+    /// It has no certificate yet, and a person must approve its request.
+    PendingApproval,
+    /// It has no certificate, and a person denied its request.
+    Denied,
     /// A certificate is recorded and on its way into its Secret.
     Issuing,
     /// It has a valid certificate.
@@ -148,8 +231,10 @@ pub enum DevicePhase {
 
 impl DevicePhase {
     /// Every phase, for metrics that must show zeroes.
-    pub const ALL: [DevicePhase; 6] = [
+    pub const ALL: [DevicePhase; 8] = [
         Self::Pending,
+        Self::PendingApproval,
+        Self::Denied,
         Self::Issuing,
         Self::Active,
         Self::Expired,
@@ -161,6 +246,8 @@ impl DevicePhase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
+            Self::PendingApproval => "PendingApproval",
+            Self::Denied => "Denied",
             Self::Issuing => "Issuing",
             Self::Active => "Active",
             Self::Expired => "Expired",
@@ -209,7 +296,8 @@ pub struct DeviceCertificate {
     /// SHA-256 of the CSR (DER), hexadecimal: a retry of the same request gets the same certificate.
     #[schemars(length(max = 64))]
     pub request_digest: String,
-    /// Who asked: `Operator`, `Password/<user>` or `Device/<fingerprint>`.
+    /// Who asked: `Operator`, `Password/<user>`, `Token/<name>`, `Device/<fingerprint>`, `Bootstrap/<fingerprint>` or
+    /// `RegistrationAuthority/<fingerprint>`.
     #[schemars(length(max = 256))]
     pub requester: String,
     /// The certificate in PEM, where no Secret holds it.

@@ -2,14 +2,18 @@
 //! behaviour. `make crds` turns this module into `crds/`.
 
 mod authority;
+mod claim;
 mod device;
 mod group;
 mod shared;
+mod token;
 
 pub use authority::*;
+pub use claim::*;
 pub use device::*;
 pub use group::*;
 pub use shared::*;
+pub use token::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -30,5 +34,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         CertificateAuthority::crd(),
         EnrollmentGroup::crd(),
         DeviceIdentity::crd(),
+        EnrollmentToken::crd(),
+        BootstrapClaim::crd(),
     ]
 }

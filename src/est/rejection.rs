@@ -107,9 +107,15 @@ pub(super) fn malformed(message: impl Into<String>) -> Rejection {
 fn status(reason: Reason) -> StatusCode {
     use Reason::*;
     match reason {
-        CredentialsMissing | WrongPassword => StatusCode::UNAUTHORIZED,
+        CredentialsMissing | WrongPassword | WrongToken => StatusCode::UNAUTHORIZED,
+        PendingApproval => StatusCode::ACCEPTED,
 
-        InvalidCsr | MalformedRequest | InvalidRegistrationId => StatusCode::BAD_REQUEST,
+        InvalidCsr
+        | MalformedRequest
+        | InvalidRegistrationId
+        | ProofRequired
+        | ProofMismatch
+        | UnknownDecryptKey => StatusCode::BAD_REQUEST,
         TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         UnknownLabel | UnknownOperation | GroupNotFound => StatusCode::NOT_FOUND,
 
@@ -132,18 +138,33 @@ fn status(reason: Reason) -> StatusCode {
         | WrongOrigin
         | GroupDisabled
         | Suspended
-        | Revoked => StatusCode::FORBIDDEN,
-        TooManyCertificates => StatusCode::TOO_MANY_REQUESTS,
+        | Revoked
+        | Denied
+        | TokenExpired
+        | TokenConsumed
+        | TokensDisabled
+        | BootstrapDenied
+        | BootstrapPinned
+        | RegistrationAuthorityNotListed
+        | IdNotAllowed
+        | RuleViolated
+        | KeyInUse
+        | KeyCompromised
+        | ServerKeygenDisabled
+        | GroupFull => StatusCode::FORBIDDEN,
+        TooManyCertificates | RenewedTooOften | TooManyFailures => StatusCode::TOO_MANY_REQUESTS,
 
         // Nothing is wrong with the request: our side is not in order, for a moment or until someone repairs it.
         ApiUnavailable | Conflict | NotReady | Overloaded | AuthorityNotFound
         | AuthorityNotReady | GroupInvalid | PasswordsUnavailable | KeyLost | KeyMismatch
-        | InUse | InvalidSpec | StatusLost => StatusCode::SERVICE_UNAVAILABLE,
+        | InUse | InvalidSpec | StatusLost | ApprovalNotProtected | AuditUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
 
         // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
         AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
-        | AuthorityReady | Adopted | GroupReady | WritingSecret | SecretRestored | Released
-        | SecretNotOwned | SecretRefused | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        | AuthorityReady | Adopted | Recovered | GroupReady | WritingSecret | SecretRestored
+        | Released | SecretNotOwned | SecretRefused | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -31,10 +31,8 @@ pub(super) enum Call {
     CaCerts,
     /// §4.5
     CsrAttrs,
-    /// §4.2
+    /// §4.2, §4.4
     Enroll(Operation),
-    /// §4.4
-    ServerKeygen,
     /// §4.3
     FullCmc,
 }
@@ -47,7 +45,7 @@ impl Call {
             Call::CsrAttrs => "csrattrs",
             Call::Enroll(Operation::Enroll) => "simpleenroll",
             Call::Enroll(Operation::Reenroll) => "simplereenroll",
-            Call::ServerKeygen => "serverkeygen",
+            Call::Enroll(Operation::ServerKeygen) => "serverkeygen",
             Call::FullCmc => "fullcmc",
         }
     }
@@ -56,7 +54,7 @@ impl Call {
     pub fn methods(self) -> &'static str {
         match self {
             Call::CaCerts | Call::CsrAttrs => "GET, HEAD",
-            Call::Enroll(_) | Call::ServerKeygen | Call::FullCmc => "POST",
+            Call::Enroll(_) | Call::FullCmc => "POST",
         }
     }
 
@@ -77,7 +75,7 @@ const ALL: [Call; 6] = [
     Call::CsrAttrs,
     Call::Enroll(Operation::Enroll),
     Call::Enroll(Operation::Reenroll),
-    Call::ServerKeygen,
+    Call::Enroll(Operation::ServerKeygen),
     Call::FullCmc,
 ];
 
@@ -149,7 +147,7 @@ mod tests {
             ),
             (
                 "/.well-known/est/a_b-C9/serverkeygen",
-                route(Some("a_b-C9"), Call::ServerKeygen),
+                route(Some("a_b-C9"), Call::Enroll(Operation::ServerKeygen)),
             ),
             ("/.well-known/est/fullcmc", route(None, Call::FullCmc)),
             (

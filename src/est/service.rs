@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     policy::Reason,
-    registrar::{Credentials, EnrollmentRequest, Operation, Registrar, Rejection},
+    registrar::{
+        Authorization, ChannelBindings, Credentials, Enrolled, EnrollmentRequest, Operation,
+        Registrar, Rejection,
+    },
 };
 
 /// What stands between the wire and the registrar.
@@ -114,10 +117,14 @@ impl<R: Registrar> Service<R> {
             Call::CsrAttrs => Ok(answer::no_content()),
             Call::Enroll(operation) => {
                 let request = enrollment(operation, label, parts, &body, peer)?;
-                let certificate = in_time(answer_by, self.registrar.enroll(request)).await?;
-                Ok(answer::issued_certificate(certificate, lines)?)
+                match in_time(answer_by, self.registrar.enroll(request)).await? {
+                    Enrolled::Certificate(certificate) => {
+                        Ok(answer::issued_certificate(certificate, lines)?)
+                    }
+                    Enrolled::WithKey { .. } => Err(WireRejection::not_implemented(call.name())),
+                }
             }
-            Call::ServerKeygen | Call::FullCmc => Err(WireRejection::not_implemented(call.name())),
+            Call::FullCmc => Err(WireRejection::not_implemented(call.name())),
         }
     }
 }
@@ -132,7 +139,7 @@ fn enrollment(
     let basic = basic::take(&mut parts.headers)?;
     let csr = body::decode_csr(body)?;
     let credentials = Credentials {
-        basic,
+        authorization: basic.map(Authorization::Basic),
         chain: peer.chain.clone(),
     };
     Ok(EnrollmentRequest {
@@ -140,6 +147,7 @@ fn enrollment(
         operation,
         csr,
         credentials,
+        bindings: ChannelBindings::default(),
         peer: peer.address,
     })
 }

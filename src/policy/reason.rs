@@ -41,8 +41,16 @@ reasons! {
     SecretRestored,
     /// The object is being deleted and nothing holds it any more.
     Released,
+    /// An expired certificate was renewed within the group's recoveryWindow.
+    Recovered,
 
     // Things that wait for another object or a person.
+    /// A person must approve the request first.
+    PendingApproval,
+    /// A person denied the request.
+    Denied,
+    /// The group wants manual approval, but nothing in the cluster protects the approval from its own devices' owners.
+    ApprovalNotProtected,
     /// The certificate is recorded and on its way into its Secret.
     WritingSecret,
     /// The device has not enrolled yet.
@@ -84,6 +92,25 @@ reasons! {
     /// The client certificate has expired or is not valid yet.
     CertificateExpired,
 
+    /// The enrolment token is unknown, or not for this group.
+    WrongToken,
+    /// The enrolment token has expired.
+    TokenExpired,
+    /// The enrolment token was used before.
+    TokenConsumed,
+    /// The group does not accept tokens.
+    TokensDisabled,
+    /// This bootstrap certificate is on the group's list of denied ones.
+    BootstrapDenied,
+    /// This bootstrap certificate belongs to another registration ID.
+    BootstrapPinned,
+    /// The certificate is that of a registration authority which the group does not list.
+    RegistrationAuthorityNotListed,
+    /// The CSR carries no proof that it was made for this TLS connection, and the group requires one.
+    ProofRequired,
+    /// The CSR's challengePassword does not belong to this TLS connection.
+    ProofMismatch,
+
     // The requester is known, but may not have what it asks.
     /// The object's name does not follow from its registration ID.
     NameMismatch,
@@ -97,8 +124,20 @@ reasons! {
     RegistrationIdNotAllowed,
     /// The group takes only devices that were registered before.
     NotRegistered,
+    /// The credentials may not claim this registration ID.
+    IdNotAllowed,
+    /// A rule of the group (spec.rules) says no.
+    RuleViolated,
     /// The key is of a kind that the group does not allow.
     KeyNotAllowed,
+    /// The key is certified for somebody else: another device, a CA, or the EST server.
+    KeyInUse,
+    /// The key was revoked because it is compromised.
+    KeyCompromised,
+    /// The group does not let the server make keys.
+    ServerKeygenDisabled,
+    /// The key with which the new private key should be encrypted is not known.
+    UnknownDecryptKey,
     /// A live certificate exists, and the credentials used may only renew it with the same key.
     SameKeyRequired,
     /// A live certificate exists, and the credentials used may not replace it.
@@ -117,6 +156,10 @@ reasons! {
     Revoked,
     /// The identity has as many valid certificates as it may have.
     TooManyCertificates,
+    /// The group has as many devices, or pending requests, as it may have.
+    GroupFull,
+    /// The identity has renewed more often than it may.
+    RenewedTooOften,
 
     // The request cannot be understood.
     /// The CSR is malformed, badly signed, or has an unacceptable key.
@@ -139,6 +182,10 @@ reasons! {
     NotReady,
     /// The server has more work than it accepts at a time.
     Overloaded,
+    /// Too many requests from this address failed.
+    TooManyFailures,
+    /// The audit log cannot be written, and the operator is configured not to issue without it.
+    AuditUnavailable,
     /// A Secret of that name exists and does not belong to this object.
     SecretNotOwned,
     /// The API server did not let the operator store the Secret (a quota, an admission policy, an immutable Secret).

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{BasicCredentials, Credentials, Rejection, authority_chain, local::LocalRegistrar};
+use super::{
+    Authorization, BasicCredentials, Credentials, Rejection, authority_chain, local::LocalRegistrar,
+};
 use crate::{
     api::{CertificateAuthority, DeviceIdentity},
     pki::Certificate,
@@ -31,7 +33,7 @@ impl LocalRegistrar {
         if let Some(leaf) = credentials.chain.first() {
             return self.by_certificate(leaf, group, now).await;
         }
-        if let Some(basic) = &credentials.basic {
+        if let Some(Authorization::Basic(basic)) = &credentials.authorization {
             return self.by_password(basic, group).await;
         }
         let message = match group.passwords {

@@ -7,7 +7,7 @@ use kube::{
 };
 
 use super::{
-    EnrollmentRequest, Registrar, Rejection,
+    Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     authenticate::Authenticated,
     authority_chain,
     local::{LocalRegistrar, Requester},
@@ -56,14 +56,25 @@ impl Registrar for LocalRegistrar {
             .collect())
     }
 
-    async fn enroll(&self, request: EnrollmentRequest) -> Result<Vec<u8>, Rejection> {
+    async fn attributes(&self, _label: Option<&str>) -> Result<Vec<u8>, Rejection> {
+        Ok(Vec::new())
+    }
+
+    async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
+        if request.operation == Operation::ServerKeygen {
+            return Err(Refusal::new(
+                Reason::ServerKeygenDisabled,
+                "this group does not let the server make keys: make the key on the device and use simpleenroll",
+            )
+            .into());
+        }
         let key = self.labels.resolve(request.label.as_deref());
         let result = match key {
             Ok(key) => self.enroll_in(&key, &request).await,
             Err(refusal) => Err(refusal.into()),
         };
         result
-            .map(|certificate| certificate.der().to_vec())
+            .map(|certificate| Enrolled::Certificate(certificate.der().to_vec()))
             .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
             .map_err(for_outsiders)
     }

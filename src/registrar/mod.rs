@@ -14,8 +14,8 @@ mod signer;
 
 pub use authority_certificate::AuthorityTemplate;
 pub use door::{
-    BasicCredentials, Credentials, EnrollmentRequest, Operation, Registrar, Rejection,
-    ServerIdentity,
+    Authorization, BasicCredentials, BearerToken, ChannelBindings, Credentials, Enrolled,
+    EnrollmentRequest, MadeKey, Operation, Registrar, Rejection, ServerIdentity,
 };
 pub use keyring::{CaKey, Keyring, key_secret_name};
 pub use local::{Issued, LocalRegistrar, Requester, authority_chain, read_authority_facts};

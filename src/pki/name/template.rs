@@ -6,7 +6,7 @@ use super::attribute::{Attribute, Value};
 use super::{Name, NameError, text};
 
 /// The placeholders that a template may use.
-pub const PLACEHOLDERS: [&str; 3] = ["registrationId", "namespace", "group"];
+pub const PLACEHOLDERS: [&str; 4] = ["registrationId", "device", "namespace", "group"];
 
 /// A distinguished name with `${...}` in some of its values.
 ///

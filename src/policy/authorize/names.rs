@@ -16,6 +16,7 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
         .subject
         .render(&[
             ("registrationId", s.device.id.as_str()),
+            ("device", s.device.id.as_str()),
             ("namespace", &s.group.namespace),
             ("group", &s.group.name),
         ])

@@ -74,7 +74,7 @@ async fn strongswan_enrols_with_a_password_and_renews_with_its_certificate() {
     succeeds(dir.path(), &server, renew).await;
     openssl(dir.path(), &["verify", "-CAfile", "root.pem", "new.pem"]);
     let seen = server.registrar.seen.lock().unwrap();
-    assert!(seen.last().unwrap().credentials.basic.is_none());
+    assert!(seen.last().unwrap().credentials.basic().is_none());
     assert_eq!(seen.last().unwrap().credentials.chain.len(), 1);
 }
 
@@ -112,13 +112,9 @@ async fn curl_answers_the_challenge_and_sends_chunks() {
     let text = fs::read_to_string(dir.path().join("cert.pem")).unwrap();
     assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 1);
     let seen = server.registrar.seen.lock().unwrap();
-    let users = seen.iter().map(|request| {
-        request
-            .credentials
-            .basic
-            .as_ref()
-            .map(|basic| basic.user.as_str())
-    });
+    let users = seen
+        .iter()
+        .map(|request| request.credentials.basic().map(|basic| basic.user.as_str()));
     assert_eq!(users.collect::<Vec<_>>(), [None, Some("estuser")]);
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use devicecert::{
     policy::Reason,
-    registrar::{EnrollmentRequest, Registrar, Rejection},
+    registrar::{Enrolled, EnrollmentRequest, Registrar, Rejection},
 };
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::sync::Semaphore;
@@ -75,14 +75,17 @@ impl Registrar for FakeRegistrar {
         }
     }
 
-    async fn enroll(&self, request: EnrollmentRequest) -> Result<Vec<u8>, Rejection> {
+    async fn attributes(&self, _label: Option<&str>) -> Result<Vec<u8>, Rejection> {
+        Ok(Vec::new())
+    }
+
+    async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
         let label = request.label.clone();
         let csr = request.csr.clone();
         let proven = !request.credentials.chain.is_empty();
         let password = request
             .credentials
-            .basic
-            .as_ref()
+            .basic()
             .map(|basic| basic.password.to_string());
         self.seen.lock().unwrap().push(request);
         match label.as_deref() {
@@ -100,12 +103,12 @@ impl Registrar for FakeRegistrar {
             _ => {}
         }
         match password.as_deref() {
-            Some("estpwd") => self.sign(&csr),
+            Some("estpwd") => self.sign(&csr).map(Enrolled::Certificate),
             Some(_) => Err(refuse(
                 Reason::WrongPassword,
                 "The user name or the password is wrong.",
             )),
-            None if proven => self.sign(&csr),
+            None if proven => self.sign(&csr).map(Enrolled::Certificate),
             None => Err(refuse(
                 Reason::CredentialsMissing,
                 "Send a password or a certificate.",

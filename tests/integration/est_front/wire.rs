@@ -159,7 +159,7 @@ async fn the_registrar_gets_what_the_client_sent() {
     assert_eq!(request.label.as_deref(), Some("default.factory"));
     assert_eq!(request.operation, Operation::Reenroll);
     assert_eq!(request.csr, csr);
-    let basic = request.credentials.basic.as_ref().unwrap();
+    let basic = request.credentials.basic().unwrap();
     assert_eq!(
         (basic.user.as_str(), basic.password.as_str()),
         ("estuser", "estpwd")
