@@ -27,6 +27,7 @@ pub mod name;
 mod pem;
 pub mod profile;
 pub mod public_key;
+mod roca;
 pub mod san;
 pub mod serial;
 pub mod signature;
