@@ -41,7 +41,7 @@ pub(crate) mod fixtures;
 
 pub use assemble::{AssembleError, CertificateTemplate, Issuer, Role, Signer, assemble};
 pub use certificate::{Certificate, CertificateError, parse_pem_chain, pem_chain};
-pub use chain::path_to_root;
+pub use chain::{ChainError, path_to_root};
 pub use cms::{CmsError, certs_only, parse_certs_only};
 pub use csr::{Csr, CsrError};
 pub use fingerprint::Fingerprint;
