@@ -18,6 +18,7 @@
 pub mod assemble;
 pub mod certificate;
 pub mod chain;
+mod characters;
 pub mod cms;
 pub mod csr;
 pub mod fingerprint;
@@ -43,7 +44,7 @@ pub use assemble::{AssembleError, CertificateTemplate, Issuer, Role, Signer, ass
 pub use certificate::{Certificate, CertificateError, parse_pem_chain, pem_chain};
 pub use chain::{ChainError, path_to_root};
 pub use cms::{CmsError, certs_only, parse_certs_only};
-pub use csr::{Csr, CsrError};
+pub use csr::{ChangeSubjectName, Csr, CsrError, DecryptKey};
 pub use fingerprint::Fingerprint;
 pub use key::{KeyAlgorithm, PrivateKey, PrivateKeyError};
 pub use lifespan::{Lifespan, LifespanError};
