@@ -13,6 +13,7 @@
 //! | [`csr`] | a certification request that proved possession of its key |
 //! | [`serial`], [`certificate`], [`chain`] | reading certificates and finding their issuers |
 //! | [`profile`], [`mod@assemble`] | what a certificate is to say, and signing it |
+//! | [`csr_attributes`] | telling a client beforehand what its request should say |
 //! | [`cms`] | the certs-only message in which EST carries certificates |
 
 pub mod assemble;
@@ -21,6 +22,7 @@ pub mod chain;
 mod characters;
 pub mod cms;
 pub mod csr;
+pub mod csr_attributes;
 pub mod fingerprint;
 pub mod key;
 pub mod lifespan;
