@@ -10,7 +10,7 @@ use super::{Rejection, local::LocalRegistrar};
 use crate::{
     api::{BootstrapClaim, BootstrapClaimSpec, DeviceIdentity, DeviceState, LocalRef},
     cluster::{ApiError, Outcome},
-    pki::Certificate,
+    pki::{Certificate, chain},
     policy::{BootstrapRules, Device, Group, Principal, Reason, Refusal, RegistrationId},
 };
 
@@ -38,7 +38,7 @@ impl LocalRegistrar {
             .iter()
             .filter_map(|der| Certificate::from_der(der).ok())
             .collect();
-        chain_verify(&certificate, &presented, &anchors, now).map_err(|why| {
+        chain::verify(&certificate, &presented, &anchors, now).map_err(|why| {
             unknown(format!(
                 "the client certificate is on no device's record here, and as a bootstrap certificate it is not trusted: {why}"
             ))
@@ -164,8 +164,4 @@ impl LocalRegistrar {
             None => Err(Refusal::new(Reason::Conflict, "the claim of the bootstrap certificate was deleted just now").into()),
         }
     }
-}
-
-fn chain_verify(_: &Certificate, _: &[Certificate], _: &[Certificate], _: Timestamp) -> Result<Certificate, String> {
-    Err("not yet".into())
 }
