@@ -293,6 +293,15 @@ fn principal_may_act_for_device(s: &Situation<'_>) -> Result<(), Refusal> {
             if on_record {
                 return Ok(());
             }
+            if *standing == Standing::Expired {
+                return refuse(
+                    Reason::CertificateExpired,
+                    format!(
+                        "the client certificate has expired, and {} has a newer one: only the newest may recover",
+                        s.device.id
+                    ),
+                );
+            }
             refuse(
                 Reason::UnknownCertificate,
                 format!(

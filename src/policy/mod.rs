@@ -4,6 +4,7 @@
 
 mod allowed_names;
 pub mod approval_policy;
+mod attributes;
 mod authorize;
 mod bootstrap;
 mod condition;

@@ -57,8 +57,18 @@ impl Registrar for LocalRegistrar {
             .collect())
     }
 
-    async fn attributes(&self, _label: Option<&str>) -> Result<Vec<u8>, Rejection> {
-        Ok(Vec::new())
+    async fn attributes(&self, label: Option<&str>) -> Result<Vec<u8>, Rejection> {
+        self.ready()?;
+        let key = self.labels.resolve(label)?;
+        // Public like the trust anchors, and as slow to change.
+        let group = self
+            .fleet()
+            .group(&key)
+            .ok_or_else(|| unknown_group(&key))?;
+        let compiled = Group::compile(&group).map_err(|refusal| for_outsiders(refusal.into()))?;
+        Ok(compiled
+            .csr_attributes()
+            .map_err(|e| Refusal::new(Reason::Internal, e.to_string()))?)
     }
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
@@ -240,14 +250,8 @@ impl LocalRegistrar {
                     let key = grant.key().fingerprint();
                     **token = self.consume(token, &device, newest, key).await?;
                 }
-                Principal::Bootstrap {
-                    certificate,
-                    claimed,
-                    ..
-                } => {
+                Principal::Bootstrap { certificate, .. } => {
                     self.claim(certificate, &device, &attempt.device).await?;
-                    // Known from now on, but not as a claim from before: what it may do to an older certificate stays the same.
-                    let _ = claimed;
                 }
                 _ => {}
             }

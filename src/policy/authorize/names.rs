@@ -1,7 +1,10 @@
 //! The names in a certificate: a first one has the profile's, a renewal keeps what is recorded, and nobody gets another's.
 
 use super::{Principal, Reason, Refusal, Situation, refuse};
-use crate::pki::{Name, SubjectAltNames};
+use crate::{
+    api,
+    pki::{ChangeSubjectName, Csr, Name, SubjectAltNames},
+};
 
 /// How many alternative names a certificate may have, and how long the text of one may be: what the record holds.
 const MOST_NAMES: usize = 96;
@@ -33,11 +36,25 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
     };
     let subject = match recorded {
         Some(newest) => newest.subject.clone(),
-        None => profile,
+        None => profile.clone(),
     };
     let Some(csr) = s.asked.csr() else {
         return Ok(subject);
     };
+    if let Some(new) = new_names(s)?.and_then(|names| names.subject.as_ref()) {
+        // What is certified is the profile's in any case, so it only has to be the same device's.
+        let id = new.common_name().map(|name| s.group.ids.id_of(&name));
+        return match id {
+            Some(Ok(id)) if id == s.device.id => Ok(profile),
+            _ => refuse(
+                Reason::SubjectMismatch,
+                format!(
+                    "ChangeSubjectName asks for the subject {new}: its common name must be the registration ID {}",
+                    s.device.id
+                ),
+            ),
+        };
+    }
     let asked = csr.subject();
     let mismatch = |message: String| refuse(Reason::SubjectMismatch, message);
     let names_the_device = || {
@@ -80,6 +97,23 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
     }
 }
 
+/// The names that a renewal is to change to, where the group lets it. RFC 7030 §4.2.2, RFC 6402 §2.8.
+fn new_names<'a>(s: &Situation<'a>) -> Result<Option<&'a ChangeSubjectName>, Refusal> {
+    let asked = s.asked.csr().and_then(Csr::change_subject_name);
+    match (asked, s.group.change_subject_name) {
+        (None, _) => Ok(None),
+        (Some(_), _) if !matches!(s.principal, Principal::Device { .. }) => refuse(
+            Reason::SubjectMismatch,
+            "ChangeSubjectName is for renewals: authenticate with the device's certificate, or leave it out".into(),
+        ),
+        (Some(_), api::ChangeSubjectName::Refused) => refuse(
+            Reason::SubjectMismatch,
+            "this group lets no renewal change its names: leave ChangeSubjectName out of the CSR".into(),
+        ),
+        (Some(new), api::ChangeSubjectName::Allowed) => Ok(Some(new)),
+    }
+}
+
 /// A renewal by certificate keeps the recorded alternative names; otherwise they are what the CSR and the owner ask.
 pub(super) fn names(s: &Situation<'_>) -> Result<SubjectAltNames, Refusal> {
     let asked = s
@@ -90,6 +124,9 @@ pub(super) fn names(s: &Situation<'_>) -> Result<SubjectAltNames, Refusal> {
     let Principal::Device { certificate, .. } = s.principal else {
         return Ok(asked.union(&s.device.declared_names));
     };
+    if let Some(new) = new_names(s)?.filter(|new| !new.sans.is_empty()) {
+        return Ok(new.sans.clone());
+    }
     let recorded = certificate.sans();
     if asked.is_subset_of(recorded) {
         return Ok(recorded.clone());

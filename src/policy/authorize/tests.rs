@@ -469,7 +469,7 @@ fn settings_that_cannot_be_understood_give_nothing_out() {
     let broken: [fn(&mut api::EnrollmentGroupSpec); 7] = [
         |s| s.profile.validity = "1x".into(),
         |s| s.profile.validity = "59s".into(),
-        |s| s.profile.subject = "CN=${device}".into(),
+        |s| s.profile.subject = "CN=${serial}".into(),
         |s| s.profile.subject = "O=system:masters,CN=${registrationId}".into(),
         |s| s.renewal.threshold = "101%".into(),
         |s| s.registration_id.pattern = Some("(".into()),
