@@ -85,6 +85,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring.clone(),
         config.labels,
         counters.clone(),
+        events.clone(),
     ));
     let context = Arc::new(Context {
         clients,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::{self, Passwords, Registration},
+    api::{self, Existing, Passwords, Registration},
     pki::{
         Certificate, Fingerprint, KeyAlgorithm, PrivateKey,
         fixtures::{Ca, now, openssl, openssl_csr},
@@ -39,7 +39,7 @@ impl Scene {
             },
             registration: Registration::Open,
             existing: Existing::SameKey,
-            users: vec![],
+            users: Vec::new(),
         });
         let authority = Authority {
             namespace: "ns".into(),
@@ -69,6 +69,8 @@ impl Scene {
             group: &self.compiled(),
             authority: &self.authority,
             device: &self.device,
+            key_holder: &KeyHolder::Nobody,
+            bound_to_channel: false,
             purpose: Purpose::New,
             now: self.now,
         })
@@ -136,6 +138,7 @@ fn password() -> Principal {
 fn by(certificate: &Certificate) -> Principal {
     Principal::Device {
         certificate: Box::new(certificate.clone()),
+        standing: Standing::Valid,
     }
 }
 
