@@ -173,8 +173,14 @@ async fn issue(
         Ok(issued) => context.devices.wrote(&issued.device),
         Err(rejection) => {
             context.counters.refused(requester.door, rejection.reason);
-            if matches!(rejection.reason, Reason::PendingApproval | Reason::ApprovalRequired) {
-                context.registrar.hold(object, &requester, asked, rejection).await?;
+            if matches!(
+                rejection.reason,
+                Reason::PendingApproval | Reason::ApprovalRequired
+            ) {
+                context
+                    .registrar
+                    .hold(object, &requester, asked, rejection)
+                    .await?;
             }
         }
     }

@@ -198,7 +198,10 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
 /// What is said of a device whose request waits for a person, or has just been decided.
 fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)> {
     let (device, key) = (&observed.device, observed.pending?);
-    let decision = device.approval.as_ref().filter(|approval| approval.key == key);
+    let decision = device
+        .approval
+        .as_ref()
+        .filter(|approval| approval.key == key);
     Some(match decision.map(|approval| approval.decision) {
         None => (
             DevicePhase::PendingApproval,
@@ -221,7 +224,11 @@ fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)>
         ),
         Some(ApprovalDecision::Denied) => (
             DevicePhase::Denied,
-            Statement::no("Ready", Reason::Denied, "the request was denied: another key may ask anew"),
+            Statement::no(
+                "Ready",
+                Reason::Denied,
+                "the request was denied: another key may ask anew",
+            ),
         ),
     })
 }
@@ -321,7 +328,12 @@ pub(super) fn refused(observed: &Observed, refusal: &Refusal, now: Timestamp) ->
     let phase = match (usable, &device.current) {
         (true, _) => DevicePhase::Active,
         (false, _) if refusal.reason == Reason::Denied => DevicePhase::Denied,
-        (false, _) if matches!(refusal.reason, Reason::PendingApproval | Reason::ApprovalRequired) => {
+        (false, _)
+            if matches!(
+                refusal.reason,
+                Reason::PendingApproval | Reason::ApprovalRequired
+            ) =>
+        {
             DevicePhase::PendingApproval
         }
         (false, Some(current)) if current.validity.not_after <= now => DevicePhase::Expired,
