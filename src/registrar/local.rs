@@ -10,14 +10,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
     Keyring, Passwords, Rejection, Signer, fresh::Fresh, key_secret_name, pace::Pace,
-    signer::random_serial,
+    server_key::ServerPair, signer::random_serial,
 };
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
     cluster::{self, ApiError, Clients, Events, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
-    pki::{Certificate, Fingerprint, parse_pem_chain},
+    pki::{Certificate, parse_pem_chain},
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
         Recording, Refusal, Situation, Standing, authorize, record, renewal_time,
@@ -36,7 +36,7 @@ pub struct LocalRegistrar {
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
     pub(super) events: Arc<Events>,
     pub(super) pace: Pace,
-    pub(super) server_key: RwLock<Option<Fingerprint>>,
+    pub(super) server: RwLock<Option<Arc<ServerPair>>>,
 }
 
 /// A decision, and what it takes to carry it out.
@@ -117,7 +117,7 @@ impl LocalRegistrar {
             counters,
             events,
             pace: Pace::default(),
-            server_key: RwLock::default(),
+            server: RwLock::default(),
         }
     }
 
