@@ -2,6 +2,7 @@
 //! the moment of the scrape, so that a gauge can never be stale.
 
 mod gauges;
+mod leader;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use prometheus::{
 };
 
 use crate::{
+    cluster::Leadership,
     fleet::Fleet,
     policy::{GroupKey, Reason},
 };
@@ -162,3 +164,9 @@ impl Metrics {
         String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
     }
 }
+    /// Adds the gauge that says whether this replica leads.
+    pub fn observe_leadership(&self, leadership: Leadership) -> Result<(), prometheus::Error> {
+        self.registry
+            .register(Box::new(leader::LeaderCollector::new(leadership)?))
+    }
+

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     cli::{Config, Est},
-    cluster::{Clients, Events},
+    cluster::{Clients, Election, Events, Leadership},
     controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
     est,
     fleet::Fleet,
@@ -78,6 +78,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         &events,
     );
     metrics.observe(fleet.clone(), config.metrics_soonest)?;
+    let leadership = match config.election {
+        Some(_) => Leadership::following(),
+        None => Leadership::alone(),
+    };
+    metrics.observe_leadership(leadership.clone())?;
+    let election = config.election.map(|times| {
+        let (namespace, events) = (&config.key_namespace, events.clone());
+        Election::new(&clients, namespace, times, leadership.clone(), events)
+    });
     let keyring = Arc::new(Keyring::new(clients.calls.clone(), &config.key_namespace));
     let registrar = Arc::new(LocalRegistrar::new(
         &clients,
@@ -93,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring,
         counters,
         events,
+        leadership,
         key_namespace: config.key_namespace,
         wake: Wake::default(),
         devices: DeviceMemory::default(),
@@ -105,7 +115,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         event_writer.await;
         "events"
     });
-    let ready = health::Readiness::new(fleet, config.est.as_ref().map(|_| identity.clone()));
+    let ready =
+        health::Readiness::new(fleet.clone(), config.est.as_ref().map(|_| identity.clone()));
     parts.spawn(async move {
         health::serve(metrics_listener, metrics, ready).await;
         "metrics"
@@ -116,7 +127,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "controllers"
     });
     let (stop, mut stopping) = watch::channel(());
-    let mut front = JoinSet::new();
+    // What ends in its own way when a signal asks to stop.
+    let mut front: JoinSet<&'static str> = JoinSet::new();
+    if let Some(election) = election {
+        let stopping = stop.subscribe();
+        front.spawn(async move {
+            election.run(fleet.wait_until_synced(), stopping).await;
+            "leader election"
+        });
+    }
     if let (Some(Est { server, listen }), Some(listener)) = (config.est, est_listener) {
         tracing::info!(%listen, "serving EST");
         parts.spawn(async move {
@@ -128,20 +147,17 @@ pub async fn run(config: Config) -> Result<(), RunError> {
                 // The sender is dropped at the latest when the process ends.
                 let _ = stopping.changed().await;
             };
-            est::serve(
-                listener,
-                identity,
-                registrar,
-                est::Limits::default(),
-                stopped,
-            )
-            .await
+            let limits = est::Limits::default();
+            if let Err(error) = est::serve(listener, identity, registrar, limits, stopped).await {
+                tracing::error!(%error, "EST is no longer served");
+            }
+            "EST"
         });
     }
     let outcome = tokio::select! {
         () = stop_signal() => Ok(()),
         ended = parts.join_next() => Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a task that panicked"))),
-        Some(_) = front.join_next() => Err(RunError::Ended("EST")),
+        Some(ended) = front.join_next() => Err(RunError::Ended(ended.unwrap_or("a task that panicked"))),
     };
     tracing::info!("stopping: requests under way are finished first");
     drop(stop);

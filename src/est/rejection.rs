@@ -163,8 +163,10 @@ fn status(reason: Reason) -> StatusCode {
 
         // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
         AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
-        | AuthorityReady | Adopted | Recovered | GroupReady | WritingSecret | SecretRestored
-        | Released | SecretNotOwned | SecretRefused | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        | AuthorityReady | Adopted | Recovered | LeaderElection | GroupReady | WritingSecret
+        | SecretRestored | Released | SecretNotOwned | SecretRefused | Internal => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
