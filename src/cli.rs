@@ -1,5 +1,6 @@
 //! Arguments, turned into a configuration that is valid as a whole.
 
+mod audit;
 mod election;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -7,6 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    audit::AuditConfig,
     cluster::ElectionTimes,
     controllers::EstServer,
     pki::{Lifespan, SubjectAltNames},
@@ -125,6 +127,9 @@ pub struct RunArgs {
     #[command(flatten)]
     election: election::ElectionArgs,
 
+    #[command(flatten)]
+    audit: audit::AuditArgs,
+
     /// How log lines look.
     #[arg(
         long,
@@ -172,6 +177,8 @@ pub struct Config {
     pub concurrency: u16,
     /// The times of the leader election; `None` where this process always leads.
     pub election: Option<ElectionTimes>,
+    /// How the audit trail is kept.
+    pub audit: AuditConfig,
 }
 
 /// The configuration of the EST server.
@@ -238,6 +245,7 @@ impl RunArgs {
                 })
             }
         };
+        let audit = self.audit.validate(&self.key_namespace)?;
         Ok(Config {
             namespaces: self.watch_namespaces,
             key_namespace: self.key_namespace,
@@ -250,6 +258,7 @@ impl RunArgs {
             metrics_soonest: self.metrics_soonest,
             concurrency: self.concurrency,
             election: self.election.validate()?,
+            audit,
         })
     }
 }
@@ -358,6 +367,21 @@ mod tests {
             (&["--concurrency=0"], "1..=512"),
             (&["--renew-deadline=15s"], "shorter than --lease-duration"),
             (&["--retry-period=9s"], "a second try"),
+            (&["--audit-log="], "name a file, stdout or none"),
+            (
+                &["--audit-log=none", "--audit-failure=Refuse"],
+                "needs an --audit-log",
+            ),
+            (&["--audit-webhook=example.com"], "must begin with https://"),
+            (
+                &["--audit-webhook=ftp://example.com"],
+                "must begin with https://",
+            ),
+            (
+                &["--audit-webhook=https://u:p@example.com"],
+                "a user name or password",
+            ),
+            (&["--audit-webhook-ca=ca.pem"], "--audit-webhook <URL>"),
         ] {
             let error = config(arguments).unwrap_err();
             assert!(error.contains(word), "{arguments:?}: {error}");

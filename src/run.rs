@@ -1,10 +1,11 @@
 //! Everything in one process: puts the house together and keeps watch over its parts.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    audit::{Audit, AuditError},
     cli::{Config, Est},
     cluster::{Clients, Election, Events, Leadership},
     controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
@@ -14,6 +15,9 @@ use crate::{
     metrics::Metrics,
     registrar::{Keyring, LocalRegistrar},
 };
+
+/// How long the end of the process waits for audit events that are still to be written.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the operator ends.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The audit trail cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -87,6 +94,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         let (namespace, events) = (&config.key_namespace, events.clone());
         Election::new(&clients, namespace, times, leadership.clone(), events)
     });
+    let (audit, audit_writers) = Audit::open(config.audit, &counters)?;
     let keyring = Arc::new(Keyring::new(clients.calls.clone(), &config.key_namespace));
     let registrar = Arc::new(LocalRegistrar::new(
         &clients,
@@ -94,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring.clone(),
         config.labels,
         counters.clone(),
+        audit.clone(),
     ));
     let context = Arc::new(Context {
         clients,
@@ -114,6 +123,14 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     parts.spawn(async move {
         event_writer.await;
         "events"
+    });
+    for writer in audit_writers {
+        parts.spawn(writer);
+    }
+    let hangups = audit.clone().reopen_on_hangup();
+    parts.spawn(async move {
+        hangups.await;
+        "audit log"
     });
     let ready =
         health::Readiness::new(fleet.clone(), config.est.as_ref().map(|_| identity.clone()));
@@ -162,6 +179,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tracing::info!("stopping: requests under way are finished first");
     drop(stop);
     while front.join_next().await.is_some() {}
+    audit.flush(FLUSH).await;
     outcome
 }
 

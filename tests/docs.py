@@ -111,7 +111,7 @@ def claims():
 
     cli = "".join(path.read_text() for path in [ROOT / "src/cli.rs", *ROOT.glob("src/cli/*.rs")])
     flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', cli)}
-    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|renew|retry|leader)-[a-z-]+)")
+    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|audit|renew|retry|leader)-[a-z-]+)")
     check(
         "flags that are named exist",
         [f"{page.relative_to(ROOT)}: {flag}" for page in PAGES for flag in set(ours.findall(page.read_text())) - flags],

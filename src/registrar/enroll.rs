@@ -8,6 +8,7 @@ use kube::{
 
 use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
+    audited::{ISSUED, Trail},
     authenticate::Authenticated,
     authority_chain,
     local::{LocalRegistrar, Requester},
@@ -61,6 +62,24 @@ impl Registrar for LocalRegistrar {
     }
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
+        let mut trail = Trail::default();
+        let key = self.labels.resolve(request.label.as_deref());
+        let result = self.answer(key.clone(), &request, &mut trail).await;
+        self.audited(&request, key.as_ref().ok(), trail, result)
+            .await
+            .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
+            .map_err(for_outsiders)
+    }
+}
+
+impl LocalRegistrar {
+    async fn answer(
+        &self,
+        key: Result<GroupKey, Refusal>,
+        request: &EnrollmentRequest,
+        trail: &mut Trail,
+    ) -> Result<Enrolled, Rejection> {
+        self.auditable()?;
         if request.operation == Operation::ServerKeygen {
             return Err(Refusal::new(
                 Reason::ServerKeygenDisabled,
@@ -68,15 +87,8 @@ impl Registrar for LocalRegistrar {
             )
             .into());
         }
-        let key = self.labels.resolve(request.label.as_deref());
-        let result = match key {
-            Ok(key) => self.enroll_in(&key, &request).await,
-            Err(refusal) => Err(refusal.into()),
-        };
-        result
-            .map(|certificate| Enrolled::Certificate(certificate.der().to_vec()))
-            .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
-            .map_err(for_outsiders)
+        let certificate = self.enroll_in(&key?, request, trail).await?;
+        Ok(Enrolled::Certificate(certificate.der().to_vec()))
     }
 }
 
@@ -147,11 +159,17 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
+        trail: &mut Trail,
     ) -> Result<Certificate, Rejection> {
-        let (requester, csr, mut device) = self.prepare(key, request).await?;
+        let (requester, csr, mut device) = self.prepare(key, request, trail).await?;
+        trail.concerns(&device.name_any());
         let mut is_fresh = false;
         for _ in 0..TRIES {
             if let Some(certificate) = self.answer_to_retry(&device, &requester, &csr).await? {
+                trail.granted(
+                    Reason::Issued,
+                    "the same request, answered again with what is on record",
+                );
                 return Ok(certificate);
             }
             match self.issue(&device, &requester, Asked::Csr(&csr)).await {
@@ -166,6 +184,7 @@ impl LocalRegistrar {
                 }
                 Err(rejection) => return Err(rejection),
                 Ok(issued) => {
+                    trail.granted(issued.reason, ISSUED);
                     tracing::info!(
                         device = issued.device.name_any(), namespace = key.namespace, group = key.name, principal = %requester.principal,
                         serial = %issued.certificate.serial(), "certificate issued over EST"
@@ -209,6 +228,7 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
+        trail: &mut Trail,
     ) -> Result<(Requester, Csr, DeviceIdentity), Rejection> {
         self.ready()?;
         if self.fleet().group(key).is_none() {
@@ -224,8 +244,10 @@ impl LocalRegistrar {
         let Authenticated { principal, device } = self
             .authenticate(&request.credentials, &group, cluster::now())
             .await?;
+        trail.proved(&principal);
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
+        trail.asked(&csr);
         let requester = Requester {
             principal,
             group: key.clone(),

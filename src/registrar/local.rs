@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
+    audit::Audit,
     cluster::{self, ApiError, Clients, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
@@ -27,6 +28,7 @@ pub struct LocalRegistrar {
     keyring: Arc<Keyring>,
     pub(super) labels: Labels,
     pub(super) counters: Counters,
+    pub(super) audit: Audit,
     groups: Fresh<EnrollmentGroup, Result<Arc<Group>, Refusal>>,
     authorities: Fresh<CertificateAuthority, AuthorityRead>,
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
@@ -69,6 +71,8 @@ pub struct Issued {
     pub chain: Vec<Certificate>,
     /// The device with the certificate on its record.
     pub device: DeviceIdentity,
+    /// Whether it is the first or a renewal.
+    pub reason: Reason,
 }
 
 impl LocalRegistrar {
@@ -79,6 +83,7 @@ impl LocalRegistrar {
         keyring: Arc<Keyring>,
         labels: Labels,
         counters: Counters,
+        audit: Audit,
     ) -> Self {
         let client = clients.calls.clone();
         Self {
@@ -96,6 +101,7 @@ impl LocalRegistrar {
             keyring,
             labels,
             counters,
+            audit,
         }
     }
 
@@ -188,12 +194,42 @@ impl LocalRegistrar {
         asked: Asked<'_>,
     ) -> Result<Issued, Rejection> {
         let device = Device::compile(object)?;
+        match requester.door {
+            // The answer over EST is the last word, and is told where it is given.
+            Door::Est => {
+                self.sign_and_record(object, &device, requester, asked)
+                    .await
+            }
+            Door::Operator => {
+                let result = match self.auditable() {
+                    Ok(()) => {
+                        self.sign_and_record(object, &device, requester, asked)
+                            .await
+                    }
+                    Err(refusal) => Err(refusal.into()),
+                };
+                match result {
+                    // Nothing is decided: the object has changed, and will be looked at anew.
+                    Err(rejection) if rejection.reason == Reason::Conflict => Err(rejection),
+                    result => self.audited_within(&device, requester, asked, result).await,
+                }
+            }
+        }
+    }
+
+    async fn sign_and_record(
+        &self,
+        object: &DeviceIdentity,
+        device: &Device,
+        requester: &Requester,
+        asked: Asked<'_>,
+    ) -> Result<Issued, Rejection> {
         let (group, grant, signer, now) =
-            self.decide(&device, requester, asked, Purpose::New).await?;
+            self.decide(device, requester, asked, Purpose::New).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {
-            device: &device,
+            device,
             principal: &requester.principal,
             grant: &grant,
             certificate: &certificate,
@@ -221,6 +257,7 @@ impl LocalRegistrar {
             certificate,
             chain: signer.chain(),
             device: written,
+            reason,
         })
     }
 
