@@ -102,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring.clone(),
         config.labels,
         counters.clone(),
+        events.clone(),
         audit.clone(),
     ));
     let context = Arc::new(Context {

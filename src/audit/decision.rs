@@ -113,16 +113,12 @@ impl From<&Principal> for PrincipalFacts {
     fn from(principal: &Principal) -> Self {
         // A principal is written as its kind, and after a slash the name or fingerprint that was proved.
         let text = principal.to_string();
-        let (kind, rest) = text
-            .split_once('/')
-            .map_or((text.as_str(), None), |(kind, rest)| (kind, Some(rest)));
-        let fingerprint = principal.fingerprint().map(|print| print.to_string());
+        let certificate = principal.certificate();
+        let name = text.split_once('/').map(|(_, name)| name);
         Self {
-            kind: Text::new(kind),
-            name: rest
-                .filter(|rest| Some(*rest) != fingerprint.as_deref())
-                .map(Text::new),
-            fingerprint,
+            kind: Text::new(principal.kind()),
+            name: name.filter(|_| certificate.is_none()).map(Text::new),
+            fingerprint: certificate.map(|certificate| certificate.fingerprint().to_string()),
         }
     }
 }

@@ -140,6 +140,7 @@ fn status(reason: Reason) -> StatusCode {
         | Suspended
         | Revoked
         | Denied
+        | ApprovalRequired
         | TokenExpired
         | TokenConsumed
         | TokensDisabled
@@ -162,11 +163,23 @@ fn status(reason: Reason) -> StatusCode {
         }
 
         // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
-        AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
-        | AuthorityReady | Adopted | Recovered | LeaderElection | GroupReady | WritingSecret
-        | SecretRestored | Released | SecretNotOwned | SecretRefused | Internal => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        AwaitingEnrollment
+        | Issued
+        | Renewed
+        | CertificateReady
+        | ValidityShortened
+        | AuthorityReady
+        | Adopted
+        | Recovered
+        | LeaderElection
+        | UnconstrainedAuthority
+        | GroupReady
+        | WritingSecret
+        | SecretRestored
+        | Released
+        | SecretNotOwned
+        | SecretRefused
+        | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

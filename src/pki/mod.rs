@@ -13,13 +13,16 @@
 //! | [`csr`] | a certification request that proved possession of its key |
 //! | [`serial`], [`certificate`], [`chain`] | reading certificates and finding their issuers |
 //! | [`profile`], [`mod@assemble`] | what a certificate is to say, and signing it |
+//! | [`csr_attributes`] | telling a client beforehand what its request should say |
 //! | [`cms`] | the certs-only message in which EST carries certificates |
 
 pub mod assemble;
 pub mod certificate;
 pub mod chain;
+mod characters;
 pub mod cms;
 pub mod csr;
+pub mod csr_attributes;
 pub mod fingerprint;
 pub mod key;
 pub mod lifespan;
@@ -27,6 +30,7 @@ pub mod name;
 mod pem;
 pub mod profile;
 pub mod public_key;
+mod roca;
 pub mod san;
 pub mod serial;
 pub mod signature;
@@ -40,9 +44,9 @@ pub(crate) mod fixtures;
 
 pub use assemble::{AssembleError, CertificateTemplate, Issuer, Role, Signer, assemble};
 pub use certificate::{Certificate, CertificateError, parse_pem_chain, pem_chain};
-pub use chain::path_to_root;
+pub use chain::{ChainError, path_to_root};
 pub use cms::{CmsError, certs_only, parse_certs_only};
-pub use csr::{Csr, CsrError};
+pub use csr::{ChangeSubjectName, Csr, CsrError, DecryptKey};
 pub use fingerprint::Fingerprint;
 pub use key::{KeyAlgorithm, PrivateKey, PrivateKeyError};
 pub use lifespan::{Lifespan, LifespanError};

@@ -116,7 +116,7 @@ impl LocalRegistrar {
             principal: Some((&requester.principal).into()),
             device: Some(Text::new(&device.name)),
             requested: Some(match asked {
-                Asked::Csr(csr) => csr.into(),
+                Asked::Csr(csr) | Asked::MadeKey { csr, .. } => csr.into(),
                 Asked::OwnKey(key) => key.into(),
             }),
             outcome,
@@ -141,6 +141,8 @@ impl LocalRegistrar {
 
 /// A certificate on record.
 pub(super) const ISSUED: &str = "the certificate is on record";
+/// The same certificate once more.
+pub(super) const REPEATED: &str = "the same request, answered again with what is on record";
 
 fn verdict(
     rejection: Option<&Rejection>,

@@ -66,6 +66,14 @@ impl Est {
         }
     }
 
+    /// The same client with a bearer token.
+    pub fn bearer(&self, token: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..self.clone()
+        }
+    }
+
     /// The same client with a certificate (DER) in TLS.
     pub fn certificate(&self, der: &[u8], key: &KeyPair) -> Self {
         let chain = vec![CertificateDer::from(der.to_vec())];
