@@ -1,7 +1,8 @@
 //! X.509: what certificates say, how they are read, and how they are made.
 //!
-//! Everything here is pure: time, serial numbers and fresh keys come in as arguments. (Two things draw randomness because
-//! they cannot be had otherwise: [`PrivateKey::generate`], called by the shell, and the nonce inside an ECDSA signature.)
+//! Everything here is pure: time, serial numbers and fresh keys come in as arguments. (A few things draw randomness because
+//! they cannot be had otherwise: [`PrivateKey::generate`], called by the shell, and the insides of an ECDSA signature and of RSA
+//! encryption.)
 //!
 //! | Read this | for |
 //! |---|---|
@@ -15,6 +16,7 @@
 //! | [`profile`], [`mod@assemble`] | what a certificate is to say, and signing it |
 //! | [`csr_attributes`] | telling a client beforehand what its request should say |
 //! | [`cms`] | the certs-only message in which EST carries certificates |
+//! | [`server_key`] | a private key that the server made, signed and encrypted for its device |
 
 pub mod assemble;
 pub mod certificate;
@@ -33,6 +35,7 @@ pub mod public_key;
 mod roca;
 pub mod san;
 pub mod serial;
+pub mod server_key;
 pub mod signature;
 mod signed;
 pub mod validity;

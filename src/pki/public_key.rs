@@ -149,6 +149,11 @@ impl SubjectPublicKey {
         self.algorithm
     }
 
+    /// The content of the BIT STRING; for ECDSA the uncompressed point.
+    pub(super) fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
     /// SHA-256 of the SubjectPublicKeyInfo.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.spki)

@@ -131,7 +131,6 @@ const RULES: [(&str, Rule); 20] = [
         keys::server_may_make_keys,
     ),
     ("the key is of an allowed kind", keys::kind_is_allowed),
-    ("the key belongs to nobody else", keys::key_is_free),
     (
         "the credentials may replace a live certificate",
         credentials::may_replace,
@@ -147,6 +146,7 @@ const RULES: [(&str, Rule); 20] = [
     ("the alternative names are within allowedNames", |s| {
         s.group.allowed_names.check(&names(s)?, &s.device.id)
     }),
+    ("the key belongs to nobody else", keys::key_is_free),
     ("the group's own rules hold", own_rules_hold),
     (
         "a person has approved the key, where one must",

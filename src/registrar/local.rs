@@ -409,6 +409,8 @@ impl From<Refusal> for Rejection {
             Reason::Overloaded | Reason::Conflict | Reason::NotReady => {
                 Some(Duration::from_secs(2))
             }
+            // How often somebody who waits for a person should ask.
+            Reason::PendingApproval => Some(Duration::from_secs(30)),
             Reason::TooManyCertificates => Some(Duration::from_secs(60)),
             _ => None,
         };

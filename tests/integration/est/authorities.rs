@@ -119,12 +119,13 @@ async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
     assert_eq!(facts.ca, Some((true, Some(0))));
     assert_eq!(world.record("edge-1-edge-ca").await.len(), 1);
     // Elsewhere the name is no ID, and an issuer without room refuses.
+    let other = run_in(dir.path(), &script.replace("edge-1", "edge-2")).unwrap();
     scene
         .user
         .enroll("", &csr)
         .await
         .refuses(400, "InvalidRegistrationId", &["character ' '"]);
-    scene.user.enroll(&label("tight"), &csr).await.refuses(
+    scene.user.enroll(&label("tight"), &other).await.refuses(
         403,
         "AuthorityNotAllowed",
         &["pathLength 0", "more room"],
