@@ -1,10 +1,15 @@
 //! Arguments, turned into a configuration that is valid as a whole.
 
+mod audit;
+mod election;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    audit::AuditConfig,
+    cluster::ElectionTimes,
     controllers::EstServer,
     pki::{Lifespan, SubjectAltNames},
     policy::{GroupKey, Labels},
@@ -119,6 +124,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "COUNT", env = "DEVICECERT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: u16,
 
+    #[command(flatten)]
+    election: election::ElectionArgs,
+
+    #[command(flatten)]
+    audit: audit::AuditArgs,
+
     /// How log lines look.
     #[arg(
         long,
@@ -164,6 +175,10 @@ pub struct Config {
     pub metrics_soonest: usize,
     /// How many devices are reconciled at the same time.
     pub concurrency: u16,
+    /// The times of the leader election; `None` where this process always leads.
+    pub election: Option<ElectionTimes>,
+    /// How the audit trail is kept.
+    pub audit: AuditConfig,
 }
 
 /// The configuration of the EST server.
@@ -230,6 +245,7 @@ impl RunArgs {
                 })
             }
         };
+        let audit = self.audit.validate(&self.key_namespace)?;
         Ok(Config {
             namespaces: self.watch_namespaces,
             key_namespace: self.key_namespace,
@@ -241,6 +257,8 @@ impl RunArgs {
             metrics_listen: self.metrics_listen,
             metrics_soonest: self.metrics_soonest,
             concurrency: self.concurrency,
+            election: self.election.validate()?,
+            audit,
         })
     }
 }
@@ -317,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn replicas_elect_a_leader_unless_told_otherwise() {
+        for (arguments, elects) in [
+            (&[][..], true),
+            (&["--leader-election"], true),
+            (&["--leader-election=true"], true),
+            (&["--leader-election=false"], false),
+        ] {
+            assert_eq!(config(arguments).unwrap().election.is_some(), elects);
+        }
+    }
+
+    #[test]
     fn mistakes_are_told_in_words() {
         for (arguments, word) in [
             (&["--est-authority=root"][..], "NAMESPACE/NAME"),
@@ -335,6 +365,23 @@ mod tests {
             (&["--watch-namespace=a", "--est-default=b/g"], "not watched"),
             (&["--watch-namespace=devicecert-system"], "of their own"),
             (&["--concurrency=0"], "1..=512"),
+            (&["--renew-deadline=15s"], "shorter than --lease-duration"),
+            (&["--retry-period=9s"], "a second try"),
+            (&["--audit-log="], "name a file, stdout or none"),
+            (
+                &["--audit-log=none", "--audit-failure=Refuse"],
+                "needs an --audit-log",
+            ),
+            (&["--audit-webhook=example.com"], "must begin with https://"),
+            (
+                &["--audit-webhook=ftp://example.com"],
+                "must begin with https://",
+            ),
+            (
+                &["--audit-webhook=https://u:p@example.com"],
+                "a user name or password",
+            ),
+            (&["--audit-webhook-ca=ca.pem"], "--audit-webhook <URL>"),
         ] {
             let error = config(arguments).unwrap_err();
             assert!(error.contains(word), "{arguments:?}: {error}");

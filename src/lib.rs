@@ -10,6 +10,7 @@
 //! controllers  Kubernetes in, Kubernetes out: observe -> decide -> act
 //! est          RFC 7030 front end; knows no CA key, no password file and no Kubernetes
 //! registrar    the one door: authenticate -> authorize -> sign -> record
+//! audit        one structured event for each decision about a certificate
 //! metrics      counters, and a collector over the fleet
 //! fleet        what we know: watched objects and indexes
 //! cluster      the one way to speak with the API server
@@ -24,6 +25,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod controllers;

@@ -2,6 +2,7 @@
 //! the moment of the scrape, so that a gauge can never be stale.
 
 mod gauges;
+mod leader;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use prometheus::{
 };
 
 use crate::{
+    cluster::Leadership,
     fleet::Fleet,
     policy::{GroupKey, Reason},
 };
@@ -33,6 +35,24 @@ impl Door {
     }
 }
 
+/// Where audit events go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditSink {
+    /// The log.
+    Log,
+    /// The webhook.
+    Webhook,
+}
+
+impl AuditSink {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
 /// The counters of one process.
 #[derive(Clone)]
 pub struct Counters {
@@ -41,6 +61,7 @@ pub struct Counters {
     writes: IntCounterVec,
     reconcile_seconds: HistogramVec,
     reconcile_errors: IntCounterVec,
+    audit_lost: IntCounterVec,
 }
 
 impl Counters {
@@ -61,6 +82,11 @@ impl Counters {
         self.refused
             .with_label_values(&[door.as_str(), reason.as_str()])
             .inc();
+    }
+
+    /// An audit event did not reach its sink.
+    pub fn audit_lost(&self, sink: AuditSink) {
+        self.audit_lost.with_label_values(&[sink.as_str()]).inc();
     }
 
     /// Something was written to the API server.
@@ -126,12 +152,22 @@ impl Metrics {
                 "Reconciliations that failed and will be tried again, by reason.",
                 &["controller", "reason"],
             )?,
+            audit_lost: counter(
+                "devicecert_audit_lost_total",
+                "Audit events that did not reach the audit log or the webhook, by sink.",
+                &["sink"],
+            )?,
         };
+        // There from the start, so that the first loss is seen as an increase.
+        for sink in [AuditSink::Log, AuditSink::Webhook] {
+            counters.audit_lost.with_label_values(&[sink.as_str()]);
+        }
         for collector in [
             &counters.issued,
             &counters.refused,
             &counters.writes,
             &counters.reconcile_errors,
+            &counters.audit_lost,
         ] {
             registry.register(Box::new(collector.clone()))?;
         }
@@ -153,6 +189,12 @@ impl Metrics {
     pub fn observe(&self, fleet: Arc<Fleet>, soonest: usize) -> Result<(), prometheus::Error> {
         self.registry
             .register(Box::new(FleetCollector::new(fleet, soonest)?))
+    }
+
+    /// Adds the gauge that says whether this replica leads.
+    pub fn observe_leadership(&self, leadership: Leadership) -> Result<(), prometheus::Error> {
+        self.registry
+            .register(Box::new(leader::LeaderCollector::new(leadership)?))
     }
 
     /// Everything in the Prometheus text format.

@@ -1,12 +1,13 @@
 //! Everything in one process: puts the house together and keeps watch over its parts.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    audit::{Audit, AuditError},
     cli::{Config, Est},
-    cluster::{Clients, Events},
+    cluster::{Clients, Election, Events, Leadership},
     controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
     est,
     fleet::Fleet,
@@ -14,6 +15,9 @@ use crate::{
     metrics::Metrics,
     registrar::{Keyring, LocalRegistrar},
 };
+
+/// How long the end of the process waits for audit events that are still to be written.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the operator ends.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The audit trail cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -78,6 +85,16 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         &events,
     );
     metrics.observe(fleet.clone(), config.metrics_soonest)?;
+    let leadership = match config.election {
+        Some(_) => Leadership::following(),
+        None => Leadership::alone(),
+    };
+    metrics.observe_leadership(leadership.clone())?;
+    let election = config.election.map(|times| {
+        let (namespace, events) = (&config.key_namespace, events.clone());
+        Election::new(&clients, namespace, times, leadership.clone(), events)
+    });
+    let (audit, audit_writers) = Audit::open(config.audit, &counters)?;
     let keyring = Arc::new(Keyring::new(clients.calls.clone(), &config.key_namespace));
     let registrar = Arc::new(LocalRegistrar::new(
         &clients,
@@ -86,6 +103,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         config.labels,
         counters.clone(),
         events.clone(),
+        audit.clone(),
     ));
     let context = Arc::new(Context {
         clients,
@@ -94,6 +112,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring,
         counters,
         events,
+        leadership,
         key_namespace: config.key_namespace,
         wake: Wake::default(),
         devices: DeviceMemory::default(),
@@ -106,7 +125,16 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         event_writer.await;
         "events"
     });
-    let ready = health::Readiness::new(fleet, config.est.as_ref().map(|_| identity.clone()));
+    for writer in audit_writers {
+        parts.spawn(writer);
+    }
+    let hangups = audit.clone().reopen_on_hangup();
+    parts.spawn(async move {
+        hangups.await;
+        "audit log"
+    });
+    let ready =
+        health::Readiness::new(fleet.clone(), config.est.as_ref().map(|_| identity.clone()));
     parts.spawn(async move {
         health::serve(metrics_listener, metrics, ready).await;
         "metrics"
@@ -117,7 +145,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "controllers"
     });
     let (stop, mut stopping) = watch::channel(());
-    let mut front = JoinSet::new();
+    // What ends in its own way when a signal asks to stop.
+    let mut front: JoinSet<&'static str> = JoinSet::new();
+    if let Some(election) = election {
+        let stopping = stop.subscribe();
+        front.spawn(async move {
+            election.run(fleet.wait_until_synced(), stopping).await;
+            "leader election"
+        });
+    }
     if let (Some(Est { server, listen }), Some(listener)) = (config.est, est_listener) {
         tracing::info!(%listen, "serving EST");
         parts.spawn(async move {
@@ -129,24 +165,22 @@ pub async fn run(config: Config) -> Result<(), RunError> {
                 // The sender is dropped at the latest when the process ends.
                 let _ = stopping.changed().await;
             };
-            est::serve(
-                listener,
-                identity,
-                registrar,
-                est::Limits::default(),
-                stopped,
-            )
-            .await
+            let limits = est::Limits::default();
+            if let Err(error) = est::serve(listener, identity, registrar, limits, stopped).await {
+                tracing::error!(%error, "EST is no longer served");
+            }
+            "EST"
         });
     }
     let outcome = tokio::select! {
         () = stop_signal() => Ok(()),
         ended = parts.join_next() => Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a task that panicked"))),
-        Some(_) = front.join_next() => Err(RunError::Ended("EST")),
+        Some(ended) = front.join_next() => Err(RunError::Ended(ended.unwrap_or("a task that panicked"))),
     };
     tracing::info!("stopping: requests under way are finished first");
     drop(stop);
     while front.join_next().await.is_some() {}
+    audit.flush(FLUSH).await;
     outcome
 }
 

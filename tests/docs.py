@@ -109,8 +109,9 @@ def claims():
     known = metrics("".join(path.read_text() for path in ROOT.glob("src/metrics*/**/*.rs")) + read("src/metrics.rs"))
     check("docs/api.md lists every metric", differences(sorted(known), sorted(metrics(read("docs/api.md"))), "docs/api.md"))
 
-    flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', read("src/cli.rs"))}
-    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log)-[a-z-]+)")
+    cli = "".join(path.read_text() for path in [ROOT / "src/cli.rs", *ROOT.glob("src/cli/*.rs")])
+    flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', cli)}
+    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|audit|renew|retry|leader)-[a-z-]+)")
     check(
         "flags that are named exist",
         [f"{page.relative_to(ROOT)}: {flag}" for page in PAGES for flag in set(ours.findall(page.read_text())) - flags],

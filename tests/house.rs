@@ -7,7 +7,7 @@ use std::{
 };
 
 /// From the top; a module may use those below it, and itself.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 14] = [
     "plugin",
     "cli",
     "run",
@@ -15,6 +15,7 @@ const FLOORS: [&str; 13] = [
     "controllers",
     "est",
     "registrar",
+    "audit",
     "metrics",
     "fleet",
     "cluster",

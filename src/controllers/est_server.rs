@@ -29,8 +29,10 @@ const SECRET: &str = "devicecert-est-server";
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// The longest wait after a failure.
 const RETRY: Duration = Duration::from_secs(3);
-/// How often the Secret is looked at without cause, for instance because another replica renewed it.
+/// How often the leader looks at the Secret without cause.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often the other replicas look whether the leader has renewed it.
+const FOLLOW: Duration = Duration::from_secs(5);
 
 /// What the EST server's certificate is to say, from the operator's configuration.
 #[derive(Clone, Debug)]
@@ -54,8 +56,9 @@ impl EstServer {
         let mut known = None;
         let mut retry = FIRST_RETRY;
         loop {
-            let wait = match self.refresh(&context).await {
-                Ok(pair) => {
+            let wait = match self.obtain(&context).await {
+                Ok(None) => FIRST_RETRY * 5,
+                Ok(Some(pair)) => {
                     retry = FIRST_RETRY;
                     let fingerprint = pair.chain.first().map(Certificate::fingerprint);
                     let renewal = pair.chain.first().map(renewal_time);
@@ -66,9 +69,12 @@ impl EstServer {
                         tracing::info!(authority = %self.authority, "the EST server has a certificate");
                     }
                     let left = renewal.map(|at| at.duration_since(cluster::now()));
-                    left.and_then(|left| Duration::try_from(left).ok())
-                        .unwrap_or(RETRY)
-                        .clamp(Duration::from_millis(200), LOOK)
+                    let left = left.and_then(|left| Duration::try_from(left).ok());
+                    if context.leadership.is_leading() {
+                        left.unwrap_or(RETRY).clamp(FIRST_RETRY, LOOK)
+                    } else {
+                        FOLLOW
+                    }
                 }
                 Err(rejection) => {
                     tracing::warn!(
@@ -80,17 +86,33 @@ impl EstServer {
                     wait
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = context.leadership.changed() => {}
+            }
+        }
+    }
+
+    /// The leader renews the certificate in time; the other replicas take what they find. `None`: there is nothing yet.
+    async fn obtain(&self, context: &Context) -> Result<Option<Pair>, Rejection> {
+        match context
+            .leadership
+            .while_leading(self.refresh(context))
+            .await
+        {
+            Some(result) => result.map(Some),
+            None => Ok(find(context.keyring.secrets())
+                .await?
+                .as_ref()
+                .and_then(read)
+                .filter(is_usable)),
         }
     }
 
     /// The pair in the Secret, or a new one if that is missing, due, or not what the configuration asks.
     async fn refresh(&self, context: &Context) -> Result<ServerPair, Rejection> {
         let secrets = context.keyring.secrets();
-        let found = secrets
-            .get_opt(SECRET)
-            .await
-            .map_err(|e| ApiError::new("read Secret", SECRET, e))?;
+        let found = find(secrets).await?;
         let existing = found.as_ref().and_then(read);
         if let Some(pair) = existing.filter(|pair| self.is_good(pair, context)) {
             return Ok(pair);
@@ -171,6 +193,21 @@ impl EstServer {
             }
         })
     }
+}
+
+async fn find(secrets: &Api<Secret>) -> Result<Option<Secret>, ApiError> {
+    secrets
+        .get_opt(SECRET)
+        .await
+        .map_err(|e| ApiError::new("read Secret", SECRET, e))
+}
+
+/// Whether devices would accept it now, as far as that can be told without the authority.
+fn is_usable(pair: &Pair) -> bool {
+    let valid = |leaf: &Certificate| cluster::now() < leaf.validity().not_after;
+    pair.chain
+        .first()
+        .is_some_and(|leaf| valid(leaf) && leaf.key() == pair.key.spki_der())
 }
 
 /// Two thirds of the life.

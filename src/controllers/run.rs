@@ -1,4 +1,5 @@
-//! Runs the controllers over the fleet's watches, once everything is known.
+//! Runs the controllers over the fleet's watches, once everything is known. They follow the watches on every replica, and
+//! act on the one that leads.
 
 use std::{
     fmt::Debug,
@@ -6,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::select};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Resource, ResourceExt,
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::{authority, device, group, wake::Wake};
 use crate::{
-    cluster::{Clients, Events},
+    cluster::{Clients, Events, Leadership},
     fleet::{Feed, Fleet, Touched},
     metrics::Counters,
     policy::{GroupKey, Reason},
@@ -49,6 +50,8 @@ pub struct Context {
     pub counters: Counters,
     /// Events.
     pub events: Arc<Events>,
+    /// Whether this replica reconciles.
+    pub leadership: Leadership,
     /// The namespace of the CA keys.
     pub key_namespace: String,
     /// Wakes dependents.
@@ -127,8 +130,9 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         }
         .boxed()
     });
-    let controller =
-        Controller::for_stream(authorities, scope.authorities).reconcile_on(ears.authorities);
+    let controller = Controller::for_stream(authorities, scope.authorities)
+        .reconcile_all_on(context.leadership.terms())
+        .reconcile_on(ears.authorities);
     tasks.spawn(drive(
         controller,
         context.clone(),
@@ -136,7 +140,9 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
         2,
         authority::reconcile,
     ));
-    let controller = Controller::for_stream(groups, scope.groups).reconcile_on(ears.groups);
+    let controller = Controller::for_stream(groups, scope.groups)
+        .reconcile_all_on(context.leadership.terms())
+        .reconcile_on(ears.groups);
     tasks.spawn(drive(
         controller,
         context.clone(),
@@ -146,7 +152,7 @@ fn start_scope(tasks: &mut JoinSet<()>, context: &Arc<Context>, feed: Feed, conc
     ));
     let controller = Controller::for_stream(devices, scope.devices)
         .owns_stream(secrets)
-        .reconcile_all_on(relisted)
+        .reconcile_all_on(select(relisted, context.leadership.terms()))
         .reconcile_on(ears.devices);
     tasks.spawn(drive(
         controller,
@@ -218,7 +224,11 @@ async fn drive<K>(
                 // Nobody signs, and nobody judges, before everything is known.
                 context.fleet.wait_until_synced().await;
                 let started = Instant::now();
-                let result = reconcile(object, context.clone()).await;
+                let work = reconcile(object, context.clone());
+                // A new leader looks at everything, so what a standby passes over is not lost.
+                let Some(result) = context.leadership.while_leading(work).await else {
+                    return Ok(Action::await_change());
+                };
                 context.counters.reconciled(name, started.elapsed());
                 result
             },

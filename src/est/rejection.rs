@@ -172,6 +172,7 @@ fn status(reason: Reason) -> StatusCode {
         | AuthorityReady
         | Adopted
         | Recovered
+        | LeaderElection
         | UnconstrainedAuthority
         | GroupReady
         | WritingSecret

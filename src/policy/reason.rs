@@ -43,6 +43,8 @@ reasons! {
     Released,
     /// An expired certificate was renewed within the group's recoveryWindow.
     Recovered,
+    /// A replica of the operator became the leader, or stopped being it.
+    LeaderElection,
 
     // Things that wait for another object or a person.
     /// A person must approve the request first.

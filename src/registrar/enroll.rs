@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
+    audited::{ISSUED, REPEATED, Trail},
     authenticate::Authenticated,
     authority_chain, channel,
     local::{LocalRegistrar, Requester},
@@ -73,11 +74,13 @@ impl Registrar for LocalRegistrar {
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
         let key = self.labels.resolve(request.label.as_deref());
-        let result = match key {
-            Ok(key) => self.enroll_in(&key, &request).await,
+        let mut trail = Trail::default();
+        let result = match self.auditable().and(key.clone()) {
+            Ok(key) => self.enroll_in(&key, &request, &mut trail).await,
             Err(refusal) => Err(refusal.into()),
         };
-        result
+        self.audited(&request, key.as_ref().ok(), trail, result)
+            .await
             .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
             .map_err(for_outsiders)
     }
@@ -176,11 +179,13 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
+        trail: &mut Trail,
     ) -> Result<Enrolled, Rejection> {
-        let mut attempt = self.prepare(key, request).await?;
+        let mut attempt = self.prepare(key, request, trail).await?;
+        trail.concerns(&attempt.device.name_any());
         let mut is_fresh = false;
         for _ in 0..TRIES {
-            match self.attempt(&mut attempt).await {
+            match self.attempt(&mut attempt, trail).await {
                 Ok(enrolled) => return Ok(enrolled),
                 // What a watch last said may be out of date, so nobody is refused for it.
                 Err(rejection)
@@ -202,14 +207,20 @@ impl LocalRegistrar {
 
     /// One try: a repetition is answered again; else the credentials are used up where they are good once, and a certificate is
     /// issued.
-    async fn attempt(&self, attempt: &mut Attempt) -> Result<Enrolled, Rejection> {
+    async fn attempt(
+        &self,
+        attempt: &mut Attempt,
+        trail: &mut Trail,
+    ) -> Result<Enrolled, Rejection> {
         if let Some(certificate) = self.answer_to_retry(attempt).await? {
+            trail.granted(Reason::Issued, REPEATED);
             return Ok(Enrolled::Certificate(certificate.der().to_vec()));
         }
         self.use_up(attempt).await?;
         let issued = self
             .issue(&attempt.device, &attempt.requester, attempt.asked())
             .await?;
+        trail.granted(issued.reason, ISSUED);
         let requester = &attempt.requester;
         tracing::info!(
             device = issued.device.name_any(), namespace = requester.group.namespace, group = requester.group.name,
@@ -299,6 +310,7 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
+        trail: &mut Trail,
     ) -> Result<Attempt, Rejection> {
         self.ready()?;
         if self.fleet().group(key).is_none() {
@@ -316,9 +328,11 @@ impl LocalRegistrar {
             .await?;
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
+        trail.asked(&csr);
         let ForDevice { principal, device } = self
             .as_registration_authority(authenticated, &csr, &group)
             .await?;
+        trail.proved(&principal);
         let requester = Requester {
             bound_to_channel: channel::is_bound(&csr, &request.bindings)?,
             principal,

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
+    audit::Audit,
     cluster::{self, ApiError, Clients, Events, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
@@ -31,6 +32,7 @@ pub struct LocalRegistrar {
     keyring: Arc<Keyring>,
     pub(super) labels: Labels,
     pub(super) counters: Counters,
+    pub(super) audit: Audit,
     groups: Fresh<EnrollmentGroup, Result<Arc<Group>, Refusal>>,
     authorities: Fresh<CertificateAuthority, AuthorityRead>,
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
@@ -87,6 +89,8 @@ pub struct Issued {
     pub chain: Vec<Certificate>,
     /// The device with the certificate on its record.
     pub device: DeviceIdentity,
+    /// Whether it is the first or a renewal.
+    pub reason: Reason,
 }
 
 impl LocalRegistrar {
@@ -98,6 +102,7 @@ impl LocalRegistrar {
         labels: Labels,
         counters: Counters,
         events: Arc<Events>,
+        audit: Audit,
     ) -> Self {
         let client = clients.calls.clone();
         Self {
@@ -118,6 +123,7 @@ impl LocalRegistrar {
             events,
             pace: Pace::default(),
             server: RwLock::default(),
+            audit,
         }
     }
 
@@ -214,16 +220,46 @@ impl LocalRegistrar {
         asked: Asked<'_>,
     ) -> Result<Issued, Rejection> {
         let device = Device::compile(object)?;
+        match requester.door {
+            // The answer over EST is the last word, and is told where it is given.
+            Door::Est => {
+                self.sign_and_record(object, &device, requester, asked)
+                    .await
+            }
+            Door::Operator => {
+                let result = match self.auditable() {
+                    Ok(()) => {
+                        self.sign_and_record(object, &device, requester, asked)
+                            .await
+                    }
+                    Err(refusal) => Err(refusal.into()),
+                };
+                match result {
+                    // Nothing is decided: the object has changed, and will be looked at anew.
+                    Err(rejection) if rejection.reason == Reason::Conflict => Err(rejection),
+                    result => self.audited_within(&device, requester, asked, result).await,
+                }
+            }
+        }
+    }
+
+    async fn sign_and_record(
+        &self,
+        object: &DeviceIdentity,
+        device: &Device,
+        requester: &Requester,
+        asked: Asked<'_>,
+    ) -> Result<Issued, Rejection> {
         let Decided {
             group,
             grant,
             signer,
             now,
-        } = self.decide(&device, requester, asked, Purpose::New).await?;
+        } = self.decide(device, requester, asked, Purpose::New).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {
-            device: &device,
+            device,
             principal: &requester.principal,
             grant: &grant,
             certificate: &certificate,
@@ -251,6 +287,7 @@ impl LocalRegistrar {
             certificate,
             chain: signer.chain(),
             device: written,
+            reason,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The one door to certificates: authenticate, authorize, sign, record, release. Nothing else in the house signs for a
 //! device.
 
+mod audited;
 mod authenticate;
 mod authority_certificate;
 mod bootstrap;

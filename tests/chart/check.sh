@@ -205,7 +205,7 @@ flags_exist() {
 	local flag
 	while read -r flag; do
 		flag=DEVICECERT_${flag//-/_}
-		grep -qF "\"${flag^^}\"" src/cli.rs || { echo "src/cli.rs has no flag for ${flag^^}, but the chart uses it" && return 1; }
+		grep -rqF "\"${flag^^}\"" src/cli.rs src/cli || { echo "src/cli has no flag for ${flag^^}, but the chart uses it" && return 1; }
 	done < <(sed -nE 's/^ +- --([a-z-]+)=.*/\1/p' "$scratch/all.yaml" | grep -v an-option-that-is-new | sort -u)
 }
 check "the chart uses flags that exist" flags_exist

@@ -81,7 +81,11 @@ pub(super) async fn act(
 fn is_ours_to_retry(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::ApiUnavailable | Reason::Conflict | Reason::NotReady | Reason::Overloaded
+        Reason::ApiUnavailable
+            | Reason::Conflict
+            | Reason::NotReady
+            | Reason::Overloaded
+            | Reason::AuditUnavailable
     )
 }
 

@@ -49,6 +49,13 @@ impl Operator {
         ]
         .map(str::to_owned)
         .into();
+        // After a kill, a leader is followed only once its Lease has run out: that is what `replicas` is about.
+        if !further
+            .iter()
+            .any(|argument| argument.starts_with("--leader-election"))
+        {
+            arguments.push("--leader-election=false".into());
+        }
         arguments.extend(further.iter().map(|argument| argument.to_string()));
         let process = spawn(&arguments, &file, &log);
         Self {
@@ -67,6 +74,27 @@ impl Operator {
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(&mut self) {
+        self.signal("TERM");
+        eventually(
+            "the operator ends",
+            Duration::from_secs(30),
+            async || match self.process.try_wait().unwrap() {
+                Some(status) if status.success() => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+    }
+
+    /// Sends it a signal: `STOP`, `CONT`, `HUP`, …
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Lets its log have these words, which are else a failure of any test.
