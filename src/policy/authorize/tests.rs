@@ -39,6 +39,7 @@ impl Scene {
             },
             registration: Registration::Open,
             existing: Existing::SameKey,
+            users: Vec::new(),
         });
         let authority = Authority {
             namespace: "ns".into(),
