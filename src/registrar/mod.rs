@@ -11,6 +11,7 @@ mod local;
 mod passwords;
 mod server_certificate;
 mod signer;
+pub mod socket;
 
 pub use authority_certificate::AuthorityTemplate;
 pub use door::{

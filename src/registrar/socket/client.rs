@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     io,
     path::PathBuf,
     sync::{
@@ -50,8 +49,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// all else is refused with [`Reason::NotReady`]. At most 256 requests are under way; more are refused with
 /// [`Reason::Overloaded`].
 pub struct RemoteRegistrar {
-    shared: Arc<Shared>,
-    places: Semaphore,
+    pub(super) shared: Arc<Shared>,
+    pub(super) places: Semaphore,
     next_id: AtomicU64,
     authorities: LastGood<Vec<Vec<u8>>>,
     attributes: LastGood<Vec<u8>>,
@@ -66,18 +65,18 @@ pub struct Line {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     /// `None` while the controller is away.
     conversation: Mutex<Option<Conversation>>,
 }
 
-struct Conversation {
+pub(super) struct Conversation {
     outgoing: mpsc::Sender<Zeroizing<Vec<u8>>>,
-    waiting: HashMap<u64, oneshot::Sender<Response>>,
+    pub(super) waiting: HashMap<u64, oneshot::Sender<Response>>,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Conversation>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Conversation>> {
         self.conversation
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -165,6 +164,7 @@ impl RemoteRegistrar {
         request: Request,
         kept: &LastGood<T>,
         read: impl FnOnce(Response) -> Option<T>,
+        still_good: impl FnOnce(T) -> Option<T>,
     ) -> Result<T, Rejection> {
         match self.call(request).await {
             Ok(response) => {
@@ -174,7 +174,7 @@ impl RemoteRegistrar {
             }
             Err(rejection) => match rejection.reason {
                 Reason::NotReady | Reason::ApiUnavailable | Reason::Overloaded => {
-                    kept.get(label).ok_or(rejection)
+                    kept.get(label).and_then(still_good).ok_or(rejection)
                 }
                 _ => {
                     kept.forget(label);
@@ -192,19 +192,8 @@ impl Registrar for RemoteRegistrar {
             Response::Authorities(chain) => Some(chain),
             _ => None,
         };
-        let chain = self
-            .slow_changing(label, request, &self.authorities, read)
-            .await?;
-        let given = chain.len();
-        let valid = if self.is_connected() {
-            chain
-        } else {
-            valid_now(chain)
-        };
-        if valid.is_empty() && given > 0 {
-            return Err(away());
-        }
-        Ok(valid)
+        self.slow_changing(label, request, &self.authorities, read, valid_now)
+            .await
     }
 
     async fn attributes(&self, label: Option<&str>) -> Result<Vec<u8>, Rejection> {
@@ -213,7 +202,7 @@ impl Registrar for RemoteRegistrar {
             Response::Attributes(der) => Some(der),
             _ => None,
         };
-        self.slow_changing(label, request, &self.attributes, read)
+        self.slow_changing(label, request, &self.attributes, read, Some)
             .await
     }
 
@@ -270,7 +259,7 @@ impl Line {
     }
 
     /// Connects, and is let in.
-    async fn connect(&self) -> io::Result<UnixStream> {
+    pub(super) async fn connect(&self) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.path).await?;
         let uid = stream.peer_cred()?.uid();
         if self.controller_uid.is_some_and(|expected| expected != uid) {
@@ -376,9 +365,3 @@ fn rejection(reason: Reason, words: &str) -> Rejection {
         retry_after: passes.then_some(RETRY_AFTER),
     }
 }
-
-const _: fn() = || {
-    // The front end shares it among its connections.
-    fn shared<T: Send + Sync>(_: impl Future<Output = T>) {}
-    let _ = shared::<RemoteRegistrar>;
-};

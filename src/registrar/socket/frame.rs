@@ -88,6 +88,14 @@ pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
 ) -> io::Result<Option<Frame>> {
+    read_within(FRAME_TIME, stream, limit).await
+}
+
+async fn read_within(
+    time: Duration,
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<Option<Frame>> {
     let mut length = [0; LENGTH];
     let first = stream.read(&mut length).await?;
     if first == 0 {
@@ -104,7 +112,7 @@ pub(super) async fn read(
         stream.read_exact(&mut bytes).await?;
         Frame::parse(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     };
-    timeout(FRAME_TIME, rest)
+    timeout(time, rest)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map(Some)
@@ -115,7 +123,15 @@ pub(super) async fn read(
 /// # Errors
 /// If the stream breaks, or the other end does not take the frame in time.
 pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
-    timeout(FRAME_TIME, stream.write_all(frame))
+    write_within(FRAME_TIME, stream, frame).await
+}
+
+async fn write_within(
+    time: Duration,
+    stream: &mut (impl AsyncWrite + Unpin),
+    frame: &[u8],
+) -> io::Result<()> {
+    timeout(time, stream.write_all(frame))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -156,13 +172,14 @@ mod tests {
         assert!(read(&mut short.as_slice(), 99).await.is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_frame_that_trickles_is_given_up() {
+        let soon = Duration::from_millis(20);
         let (mut theirs, mut ours) = tokio::io::duplex(64);
         theirs.write_all(&[0, 0, 0]).await.unwrap();
-        let error = read(&mut ours, 99).await.err().unwrap();
+        let error = read_within(soon, &mut ours, 99).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let error = write(&mut ours, &[0; 65]).await.unwrap_err();
+        let error = write_within(soon, &mut ours, &[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

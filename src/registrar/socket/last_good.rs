@@ -51,8 +51,8 @@ impl<T: Clone + PartialEq> LastGood<T> {
     }
 }
 
-/// Those of the certificates (DER) that are valid now; they may have expired since they were kept.
-pub(super) fn valid_now(chain: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+/// Those of the certificates (DER) that are valid now, if there are any; they may have expired since they were kept.
+pub(super) fn valid_now(mut chain: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
     let now = cluster::now();
     let is_valid = |der: &Vec<u8>| {
         Certificate::from_der(der).is_ok_and(|certificate| {
@@ -60,7 +60,8 @@ pub(super) fn valid_now(chain: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             validity.not_before <= now && now < validity.not_after
         })
     };
-    chain.into_iter().filter(is_valid).collect()
+    chain.retain(is_valid);
+    (!chain.is_empty()).then_some(chain)
 }
 
 #[cfg(test)]

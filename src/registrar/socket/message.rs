@@ -184,7 +184,12 @@ impl Response {
                 to.bytes(up_to(message, MAX_TEXT).as_bytes());
                 let millis = retry_after.map(|wait| wait.as_millis().try_into());
                 let millis: Option<u64> = millis.map(|wait| wait.unwrap_or(u64::MAX));
-                to.optional(millis.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+                to.optional(
+                    millis
+                        .map(u64::to_be_bytes)
+                        .as_ref()
+                        .map(<[u8; 8]>::as_slice),
+                );
             }),
             Self::Identity(identity) => identity_frame(identity),
             Self::Unsupported(words) => frame::build(UNSUPPORTED, id, |to| {

@@ -107,7 +107,12 @@ impl<R: Registrar> Desk<R> {
         }
         let total = self.refused.fetch_add(1, Relaxed) + 1;
         if total % 1000 == 1 {
-            tracing::warn!(?uid, expected = self.est_uid, total, "somebody who is not --est-uid was turned away from the registrar's socket");
+            tracing::warn!(
+                ?uid,
+                expected = self.est_uid,
+                total,
+                "somebody who is not --est-uid was turned away from the registrar's socket"
+            );
         }
         false
     }
@@ -132,7 +137,9 @@ impl<R: Registrar> Desk<R> {
         });
         match ended {
             Ok(()) => tracing::info!("the EST front end has gone"),
-            Err(error) => tracing::warn!(%error, "the connection with the EST front end was closed"),
+            Err(error) => {
+                tracing::warn!(%error, "the connection with the EST front end was closed")
+            }
         }
     }
 
