@@ -1,19 +1,33 @@
-//! Everything in one process: puts the house together and keeps watch over its parts.
+//! Puts the house together and keeps watch over its parts: controllers and registrar with the EST server in the same
+//! process, or behind a socket; [`front`] is the EST server alone.
+
+mod front;
+mod front_metrics;
+
+pub use front::front;
 
 use std::{io, sync::Arc};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
-    cli::{Config, Est},
+    cli::{Config, Door, Est},
     cluster::{Clients, Events},
     controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
     est,
     fleet::Fleet,
     health,
-    metrics::Metrics,
-    registrar::{Keyring, LocalRegistrar},
+    metrics::{Metrics, Page},
+    registrar::{
+        Keyring, LocalRegistrar, ServerIdentity,
+        socket::{self, SocketError},
+    },
 };
+use front_metrics::FrontMetrics;
 
 /// Why the operator ends.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +54,18 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The registrar's socket cannot be had.
+    #[error("the registrar's socket: {0}: correct --registrar-socket")]
+    Socket(#[from] SocketError),
     /// Metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The user of this process is not known.
+    #[error("the user of this process cannot be found ({0}): name it with --est-uid")]
+    User(#[source] io::Error),
+    /// TLS cannot be set up.
+    #[error("the EST server cannot be set up: {0}")]
+    Est(#[source] io::Error),
     /// A part that never ends has ended.
     #[error("a part of the operator ended unexpectedly: {0}")]
     Ended(&'static str),
@@ -57,11 +80,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "--metrics-listen",
     )
     .await?;
-    let est_listener = match &config.est {
-        Some(est) => Some(listen(est.listen, "EST", "--est-listen").await?),
+    let entrance = match &config.est {
+        Some(est) => Some(Entrance::open(&est.door).await?),
         None => None,
     };
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Metrics::new()?;
     let counters = metrics.counters.clone();
     let count_writes = counters.clone();
     let clients = Clients::new(
@@ -105,9 +128,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         event_writer.await;
         "events"
     });
-    let ready = health::Readiness::new(fleet, config.est.as_ref().map(|_| identity.clone()));
+    let ready = health::Readiness::new(Some(fleet), config.est.as_ref().map(|_| identity.clone()));
+    let (page, shown) = (metrics.page.clone(), metrics.page);
     parts.spawn(async move {
-        health::serve(metrics_listener, metrics, ready).await;
+        health::serve(metrics_listener, shown, ready).await;
         "metrics"
     });
     let mut controllers = Controllers::start(&context, feeds, keys, config.concurrency);
@@ -117,36 +141,77 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     });
     let (stop, mut stopping) = watch::channel(());
     let mut front = JoinSet::new();
-    if let (Some(Est { server, listen }), Some(listener)) = (config.est, est_listener) {
-        tracing::info!(%listen, "serving EST");
+    if let (Some(Est { server, .. }), Some(entrance)) = (config.est, entrance) {
         parts.spawn(async move {
             server.run(context, identity_sender).await;
             "EST server certificate"
         });
-        front.spawn(async move {
-            let stopped = async move {
-                // The sender is dropped at the latest when the process ends.
-                let _ = stopping.changed().await;
-            };
-            est::serve(
-                listener,
-                identity,
-                registrar,
-                est::Limits::default(),
-                stopped,
-            )
-            .await
-        });
+        let stopped = async move {
+            // The sender is dropped at the latest when the process ends.
+            let _ = stopping.changed().await;
+        };
+        front.spawn(entrance.serve(registrar, identity, page, stopped));
     }
     let outcome = tokio::select! {
         () = stop_signal() => Ok(()),
         ended = parts.join_next() => Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a task that panicked"))),
-        Some(_) = front.join_next() => Err(RunError::Ended("EST")),
+        Some(_) = front.join_next() => Err(RunError::Ended("the way to the registrar")),
     };
     tracing::info!("stopping: requests under way are finished first");
     drop(stop);
     while front.join_next().await.is_some() {}
     outcome
+}
+
+/// How requests for certificates come in from outside.
+enum Entrance {
+    Est(TcpListener),
+    Socket { listener: UnixListener, uid: u32 },
+}
+
+impl Entrance {
+    async fn open(door: &Door) -> Result<Self, RunError> {
+        match door {
+            Door::Here { listen: address } => {
+                let listener = listen(*address, "EST", "--est-listen").await?;
+                tracing::info!(%address, "serving EST");
+                Ok(Self::Est(listener))
+            }
+            Door::Behind { socket: path, uid } => {
+                let listener = socket::bind(path).await?;
+                let uid = match uid {
+                    Some(uid) => *uid,
+                    None => socket::own_uid().map_err(RunError::User)?,
+                };
+                tracing::info!(socket = %path.display(), uid, "serving the registrar");
+                Ok(Self::Socket { listener, uid })
+            }
+        }
+    }
+
+    /// Serves until `stopped` resolves, and finishes what is under way.
+    async fn serve(
+        self,
+        registrar: Arc<LocalRegistrar>,
+        identity: watch::Receiver<Option<Arc<ServerIdentity>>>,
+        page: Arc<Page>,
+        stopped: impl Future<Output = ()> + Send,
+    ) -> Result<(), RunError> {
+        match self {
+            Self::Est(listener) => {
+                let counters = Arc::<est::Counters>::default();
+                page.add(FrontMetrics::new(counters.clone(), None)?)?;
+                let limits = est::Limits::default();
+                est::serve_counted(listener, identity, registrar, limits, counters, stopped)
+                    .await
+                    .map_err(RunError::Est)
+            }
+            Self::Socket { listener, uid } => {
+                socket::serve(listener, uid, registrar, identity, stopped).await;
+                Ok(())
+            }
+        }
+    }
 }
 
 async fn listen(
