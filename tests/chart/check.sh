@@ -212,7 +212,7 @@ check "the chart uses flags that exist" flags_exist
 
 est_holds_nothing() { # FILE: of the two containers, only the controller has credentials
 	local pod
-	pod=$(kubectl create --dry-run=client --validate=false -o json -f "$1" | jq '(.items[]? // .) | select(.kind == "Deployment").spec.template.spec')
+	pod=$(kubectl create --dry-run=client --validate=false -o json -f "$1" | jq '(.items[]? // .) | select(.kind == "Deployment").spec.template.spec') && [[ -n $pod ]] || { echo "there is no Deployment" && return 1; }
 	jq -e '
 		(.containers | map({key: .name, value: .}) | from_entries) as {$controller, $est}
 		| def all(f): [f] | length > 0 and all;

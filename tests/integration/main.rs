@@ -9,3 +9,4 @@ mod est_front;
 mod harness;
 mod metrics;
 mod outage;
+mod sidecar;
