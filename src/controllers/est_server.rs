@@ -19,7 +19,7 @@ use crate::{
         pem_chain,
     },
     policy::{GroupKey, Reason, Refusal},
-    registrar::{Rejection, ServerIdentity, authority_chain},
+    registrar::{Rejection, ServerIdentity, ServerPair, authority_chain},
 };
 
 /// The Secret in the operator's namespace.
@@ -45,11 +45,6 @@ pub struct EstServer {
     pub validity: Lifespan,
 }
 
-struct Pair {
-    chain: Vec<Certificate>,
-    key: PrivateKey,
-}
-
 impl EstServer {
     /// Keeps the identity fresh for ever; the receivers get each new one.
     pub async fn run(
@@ -69,10 +64,8 @@ impl EstServer {
                     let renewal = pair.chain.first().map(renewal_time);
                     if known != fingerprint {
                         known = fingerprint;
-                        context
-                            .registrar
-                            .set_server_key(pair.key.public().fingerprint());
                         identity.send_replace(Some(Arc::new(to_identity(&pair))));
+                        context.registrar.set_server(Arc::new(pair));
                         tracing::info!(authority = %self.authority, "the EST server has a certificate");
                     }
                     let left = renewal.map(|at| at.duration_since(cluster::now()));
@@ -117,7 +110,7 @@ impl EstServer {
     }
 
     /// The pair in the Secret, or a new one if that is missing, due, or not what the configuration asks.
-    async fn refresh(&self, context: &Context) -> Result<Pair, Rejection> {
+    async fn refresh(&self, context: &Context) -> Result<ServerPair, Rejection> {
         let secrets = context.keyring.secrets();
         let found = find(secrets).await?;
         let existing = found.as_ref().and_then(read);
@@ -129,12 +122,12 @@ impl EstServer {
             .registrar
             .sign_server(&key, &self.names, self.validity, &self.authority)
             .await?;
-        let pair = Pair { chain, key };
+        let pair = ServerPair { chain, key };
         self.store(secrets, found.as_ref(), &pair).await?;
         Ok(pair)
     }
 
-    fn is_good(&self, pair: &Pair, context: &Context) -> bool {
+    fn is_good(&self, pair: &ServerPair, context: &Context) -> bool {
         let Some(leaf) = pair.chain.first() else {
             return false;
         };
@@ -153,7 +146,7 @@ impl EstServer {
         &self,
         secrets: &Api<Secret>,
         found: Option<&Secret>,
-        pair: &Pair,
+        pair: &ServerPair,
     ) -> Result<(), Rejection> {
         let data = BTreeMap::from([
             (
@@ -227,15 +220,15 @@ fn renewal_time(leaf: &Certificate) -> Timestamp {
         .unwrap_or(validity.not_after)
 }
 
-fn read(secret: &Secret) -> Option<Pair> {
+fn read(secret: &Secret) -> Option<ServerPair> {
     let data = secret.data.as_ref()?;
     let text = |field: &str| std::str::from_utf8(&data.get(field)?.0).ok();
     let key = PrivateKey::from_pkcs8_pem(text("tls.key")?).ok()?;
     let chain = parse_pem_chain(text("tls.crt")?).ok()?;
-    Some(Pair { chain, key })
+    Some(ServerPair { chain, key })
 }
 
-fn to_identity(pair: &Pair) -> ServerIdentity {
+fn to_identity(pair: &ServerPair) -> ServerIdentity {
     ServerIdentity {
         chain: pair
             .chain

@@ -232,7 +232,7 @@ impl LocalRegistrar {
             None => Ok(Enrolled::Certificate(certificate)),
             Some(made) => Ok(Enrolled::WithKey {
                 certificate,
-                key: made.deliver()?,
+                key: made.deliver(),
             }),
         }
     }

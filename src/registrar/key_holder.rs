@@ -1,11 +1,9 @@
 //! Whose a public key is already: devices, authorities and the EST server, as far as the fleet knows.
 
-use std::sync::PoisonError;
-
 use super::{authority_chain, local::LocalRegistrar};
 use crate::{
     api::{DeviceIdentity, DeviceState, RevocationReason},
-    pki::{Fingerprint, SubjectPublicKey},
+    pki::SubjectPublicKey,
     policy::{Device, KeyHolder},
 };
 
@@ -42,21 +40,6 @@ impl LocalRegistrar {
             Some(owner) => KeyHolder::Authority(owner.metadata.name.clone().unwrap_or_default()),
             None => KeyHolder::Nobody,
         }
-    }
-
-    /// Remembers the key of the EST server's certificate.
-    pub fn set_server_key(&self, key: Fingerprint) {
-        *self
-            .server_key
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(key);
-    }
-
-    fn server_key(&self) -> Option<Fingerprint> {
-        *self
-            .server_key
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
     Keyring, Passwords, Rejection, Signer, fresh::Fresh, key_secret_name, pace::Pace,
-    signer::random_serial,
+    server_key::ServerPair, signer::random_serial,
 };
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
@@ -18,7 +18,7 @@ use crate::{
     cluster::{self, ApiError, Clients, Events, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
-    pki::{Certificate, Fingerprint, parse_pem_chain},
+    pki::{Certificate, parse_pem_chain},
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
         Recording, Refusal, Situation, Standing, authorize, record, renewal_time,
@@ -38,7 +38,7 @@ pub struct LocalRegistrar {
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
     pub(super) events: Arc<Events>,
     pub(super) pace: Pace,
-    pub(super) server_key: RwLock<Option<Fingerprint>>,
+    pub(super) server: RwLock<Option<Arc<ServerPair>>>,
 }
 
 /// A decision, and what it takes to carry it out.
@@ -122,7 +122,7 @@ impl LocalRegistrar {
             counters,
             events,
             pace: Pace::default(),
-            server_key: RwLock::default(),
+            server: RwLock::default(),
             audit,
         }
     }

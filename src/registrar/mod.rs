@@ -29,4 +29,5 @@ pub use door::{
 pub use keyring::{CaKey, Keyring, key_secret_name};
 pub use local::{Issued, LocalRegistrar, Requester, authority_chain, read_authority_facts};
 pub use passwords::Passwords;
+pub use server_key::ServerPair;
 pub use signer::Signer;

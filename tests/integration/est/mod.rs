@@ -13,6 +13,7 @@ mod registration;
 mod renewal;
 mod rules;
 mod server;
+mod server_keygen;
 mod tokens;
 
 use serde_json::{Value, json};

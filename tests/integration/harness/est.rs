@@ -104,6 +104,11 @@ impl Est {
             .unwrap()
     }
 
+    /// `/serverkeygen` under a label, or without one where it is empty.
+    pub async fn keygen(&self, label: &str, csr: &str) -> Reply {
+        self.post(&path(label, "serverkeygen"), csr).await.unwrap()
+    }
+
     /// `/cacerts` under a label, or without one where it is empty.
     pub async fn authorities(&self, label: &str) -> Reply {
         let mut connection = self.connect().await.unwrap();
