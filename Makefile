@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 # One thing at a time: cargo and the API server use all cores anyway.
 .NOTPARALLEL:
-.PHONY: help quickstart down setup build test test-rust test-chart test-docs crds check-drift lint fmt bench clean-local
+.PHONY: help quickstart down setup build test test-rust test-chart test-docs crds check-drift lint fmt fuzz bench clean-local
 
 # Puts kubectl, helm, promtool and the API server on PATH; `exit 1` because a failed $$(…) does not stop eval.
 tools = eval "$$(hack/setup.sh --print-env || echo exit 1)"
@@ -56,6 +56,9 @@ lint: ## formatting, clippy and shellcheck
 
 fmt: ## format the Rust sources
 	cargo fmt
+
+fuzz: ## feed random bytes to every parser for a short time each (FUZZ_SECONDS=10)
+	@hack/fuzz.sh
 
 bench: setup ## measure issuance and EST enrolment on a local control plane
 	@hack/bench.sh

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     controllers::EstServer,
+    est::Limits,
     pki::{Lifespan, SubjectAltNames},
     policy::Labels,
 };
@@ -149,6 +150,8 @@ pub enum Door {
     Here {
         /// Where it listens.
         listen: SocketAddr,
+        /// What a client may use up.
+        limits: Limits,
     },
     /// In a process of its own, at the other end of a Unix socket.
     Behind {
@@ -164,6 +167,8 @@ pub enum Door {
 pub struct FrontConfig {
     /// Where EST is served.
     pub listen: SocketAddr,
+    /// What a client may use up.
+    pub limits: Limits,
     /// The registrar's socket.
     pub socket: PathBuf,
     /// The user to whom the socket must belong; `None` is anybody.
@@ -177,6 +182,7 @@ impl RunArgs {
     pub fn validate(self) -> (LogArgs, Result<Job, String>) {
         let door = Door::Here {
             listen: self.listen.est_listen,
+            limits: self.listen.limits.limits(),
         };
         let config = config(self.cluster, self.est, self.metrics, door);
         (self.log, config.map(Job::Operator))
@@ -200,6 +206,7 @@ impl EstArgs {
     pub fn validate(self) -> (LogArgs, Result<Job, String>) {
         let config = FrontConfig {
             listen: self.listen.est_listen,
+            limits: self.listen.limits.limits(),
             socket: self.socket.registrar_socket,
             controller_uid: self.controller_uid,
             metrics_listen: self.metrics_listen,

@@ -108,6 +108,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         keyring.clone(),
         config.labels,
         counters.clone(),
+        events.clone(),
     ));
     let context = Arc::new(Context {
         clients,
@@ -165,17 +166,27 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
 /// How requests for certificates come in from outside.
 enum Entrance {
-    Est(TcpListener),
-    Socket { listener: UnixListener, uid: u32 },
+    Est {
+        listener: TcpListener,
+        limits: est::Limits,
+    },
+    Socket {
+        listener: UnixListener,
+        uid: u32,
+    },
 }
 
 impl Entrance {
     async fn open(door: &Door) -> Result<Self, RunError> {
         match door {
-            Door::Here { listen: address } => {
+            Door::Here {
+                listen: address,
+                limits,
+            } => {
                 let listener = listen(*address, "EST", "--est-listen").await?;
                 tracing::info!(%address, "serving EST");
-                Ok(Self::Est(listener))
+                let limits = limits.clone();
+                Ok(Self::Est { listener, limits })
             }
             Door::Behind { socket: path, uid } => {
                 let listener = socket::bind(path).await?;
@@ -198,10 +209,9 @@ impl Entrance {
         stopped: impl Future<Output = ()> + Send,
     ) -> Result<(), RunError> {
         match self {
-            Self::Est(listener) => {
+            Self::Est { listener, limits } => {
                 let counters = Arc::<est::Counters>::default();
                 page.add(FrontMetrics::new(counters.clone(), None)?)?;
-                let limits = est::Limits::default();
                 est::serve_counted(listener, identity, registrar, limits, counters, stopped)
                     .await
                     .map_err(RunError::Est)

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::{pki::Lifespan, policy::GroupKey};
+use crate::{est::LimitArgs, pki::Lifespan, policy::GroupKey};
 
 /// Kubernetes, and what is done there.
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ pub struct EstServerArgs {
     pub(super) est_default: Option<GroupKey>,
 }
 
-/// Where the EST server listens.
+/// Where the EST server listens, and what a client may use up.
 #[derive(Debug, Args)]
 pub struct EstListenArgs {
     /// Where the EST server listens.
@@ -86,6 +86,9 @@ pub struct EstListenArgs {
         default_value = "0.0.0.0:8443"
     )]
     pub(super) est_listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 }
 
 /// The socket between controller and EST server.

@@ -66,6 +66,9 @@ impl EstServer {
                     let renewal = pair.chain.first().map(renewal_time);
                     if known != fingerprint {
                         known = fingerprint;
+                        context
+                            .registrar
+                            .set_server_key(pair.key.public().fingerprint());
                         identity.send_replace(Some(Arc::new(to_identity(&pair))));
                         tracing::info!(authority = %self.authority, "the EST server has a certificate");
                     }

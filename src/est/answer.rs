@@ -1,70 +1,112 @@
 //! Responses: the exact bytes that EST clients expect.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    Response, StatusCode,
     body::Bytes,
-    header::{
-        ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
-    },
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     http::Extensions,
 };
+use zeroize::Zeroizing;
 
-use super::rejection::{WireRejection, reject};
+use super::{
+    lines::Lines,
+    rejection::{WireRejection, reject},
+};
 use crate::{
     pki::{certificate::Certificate, cms},
     policy::Reason,
-    registrar::Rejection,
+    registrar::{MadeKey, Rejection},
 };
 
 /// What goes back to a client.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// RFC 7030 §4.1.3 has no parameter here; §4.2.3 has one. Clients compare both to the letter.
-const CA_CERTIFICATES: HeaderValue = HeaderValue::from_static("application/pkcs7-mime");
-const ISSUED_CERTIFICATE: HeaderValue =
-    HeaderValue::from_static("application/pkcs7-mime; smime-type=certs-only");
+const CA_CERTIFICATES: &str = "application/pkcs7-mime";
+const ISSUED_CERTIFICATE: &str = "application/pkcs7-mime; smime-type=certs-only";
+/// RFC 7030 §4.5.2.
+const ATTRIBUTES: &str = "application/csrattrs";
+/// RFC 7030 §4.4.2, one for each [`MadeKey`].
+const PLAIN_KEY: &str = "application/pkcs8";
+const ENVELOPED_KEY: &str = "application/pkcs7-mime; smime-type=server-generated-key";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// The only challenge, though tokens are taken as well: clients look no further than the first, and some of them
+/// compare the whole header.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"estrealm\"");
 const CONTENT_TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 
-/// How base64 is broken into lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lines {
-    /// One line without an end. RFC 8951 §3.1.
-    One,
-    /// Lines of 64 characters, each ended by LF: libest reads nothing else.
-    Of64,
+/// Stands between the parts of an answer. Base64 has no hyphen, so no part can hold it.
+macro_rules! boundary {
+    () => {
+        "estServerBoundary"
+    };
 }
-
-impl Lines {
-    /// What the client that sent these headers can read.
-    pub fn for_client(headers: &HeaderMap) -> Self {
-        let libest = |agent: &HeaderValue| agent.as_bytes().starts_with(b"libest");
-        if headers.get(USER_AGENT).is_some_and(libest) {
-            Lines::Of64
-        } else {
-            Lines::One
-        }
-    }
-}
+const MULTIPART: HeaderValue =
+    HeaderValue::from_static(concat!("multipart/mixed; boundary=", boundary!()));
+const DELIMITER: &str = concat!("--", boundary!(), "\r\n");
+const CLOSE_DELIMITER: &str = concat!("--", boundary!(), "--\r\n");
 
 /// The answer to `/cacerts`. RFC 7030 §4.1.3.
 pub(super) fn ca_certificates(certificates: &[Vec<u8>], lines: Lines) -> Result<Answer, Rejection> {
-    certs_only(certificates, CA_CERTIFICATES, lines)
+    Ok(base64(&certs_only(certificates)?, CA_CERTIFICATES, lines))
 }
 
 /// The answer to an enrolment: the issued certificate and nothing else. RFC 7030 §4.2.3.
 pub(super) fn issued_certificate(certificate: Vec<u8>, lines: Lines) -> Result<Answer, Rejection> {
-    certs_only(&[certificate], ISSUED_CERTIFICATE, lines)
+    Ok(base64(
+        &certs_only(&[certificate])?,
+        ISSUED_CERTIFICATE,
+        lines,
+    ))
 }
 
-/// The answer to `/csrattrs` where nothing particular is wanted. RFC 7030 §4.5.2.
-pub(super) fn no_content() -> Answer {
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer
+/// The answer to `/serverkeygen`: the key, then its certificate. RFC 7030 §4.4.2. The body is wiped when it was sent.
+pub(super) fn made_key(
+    key: &MadeKey,
+    certificate: Vec<u8>,
+    lines: Lines,
+) -> Result<Answer, Rejection> {
+    let certificate = certs_only(&[certificate])?;
+    let (key, media_type) = match key {
+        MadeKey::Plain(key) => (key.as_slice(), PLAIN_KEY),
+        MadeKey::Enveloped(cms) => (cms.as_slice(), ENVELOPED_KEY),
+    };
+    // All the room there is need of, so that no copy of the key is left behind in a smaller buffer.
+    const AROUND_A_PART: usize = 256;
+    let room = lines.length(key.len()) + lines.length(certificate.len()) + 3 * AROUND_A_PART;
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    for (der, media_type) in [
+        (key, media_type),
+        (certificate.as_slice(), ISSUED_CERTIFICATE),
+    ] {
+        let head = [
+            DELIMITER,
+            "Content-Type: ",
+            media_type,
+            "\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+        ];
+        head.iter()
+            .for_each(|text| body.extend_from_slice(text.as_bytes()));
+        lines.encode(der, &mut body);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(CLOSE_DELIMITER.as_bytes());
+
+    let mut answer = Answer::new(Full::from(Bytes::from_owner(body)));
+    answer.headers_mut().insert(CONTENT_TYPE, MULTIPART);
+    Ok(answer)
+}
+
+/// The answer to `/csrattrs`, RFC 7030 §4.5.2, RFC 8951 §3.2: `attributes` is the DER, empty where nothing particular is
+/// wanted.
+pub(super) fn attributes(attributes: &[u8], lines: Lines) -> Answer {
+    if attributes.is_empty() {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        return answer;
+    }
+    base64(attributes, ATTRIBUTES, lines)
 }
 
 /// A refusal in words. `spelling` comes from [`super::header_case`].
@@ -86,11 +128,7 @@ pub(super) fn refused(refusal: &WireRejection, spelling: &Extensions) -> Answer 
     answer
 }
 
-fn certs_only(
-    certificates: &[Vec<u8>],
-    media_type: HeaderValue,
-    lines: Lines,
-) -> Result<Answer, Rejection> {
+fn certs_only(certificates: &[Vec<u8>]) -> Result<Vec<u8>, Rejection> {
     let internal = |what: &str, error: &dyn std::fmt::Display| {
         reject(
             Reason::Internal,
@@ -102,65 +140,18 @@ fn certs_only(
         .map(|der| Certificate::from_der(der))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| internal("reading the certificates", &error))?;
-    let cms = cms::certs_only(&parsed).map_err(|error| internal("assembling the CMS", &error))?;
+    cms::certs_only(&parsed).map_err(|error| internal("assembling the CMS", &error))
+}
 
-    let mut answer = Answer::new(Full::from(base64(&cms, lines)));
-    answer.headers_mut().insert(CONTENT_TYPE, media_type);
-    answer.headers_mut().insert(
+fn base64(der: &[u8], media_type: &'static str, lines: Lines) -> Answer {
+    let mut body = Vec::with_capacity(lines.length(der.len()));
+    lines.encode(der, &mut body);
+    let mut answer = Answer::new(Full::from(body));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(
         CONTENT_TRANSFER_ENCODING,
         HeaderValue::from_static("base64"),
     );
-    Ok(answer)
-}
-
-fn base64(der: &[u8], lines: Lines) -> String {
-    let encoded = BASE64_STANDARD.encode(der);
-    match lines {
-        Lines::One => encoded,
-        Lines::Of64 => {
-            let mut broken = String::with_capacity(encoded.len() + encoded.len() / 64 + 1);
-            let mut rest = encoded.as_str();
-            while !rest.is_empty() {
-                let (line, after) = rest.split_at(rest.len().min(64));
-                broken.push_str(line);
-                broken.push('\n');
-                rest = after;
-            }
-            broken
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_libest_gets_lines() {
-        for (agent, expected) in [
-            ("libest 1.0", Lines::Of64),
-            ("libest-2.1.0", Lines::Of64),
-            ("curl/7.88 libest", Lines::One),
-            ("", Lines::One),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-            assert_eq!(Lines::for_client(&headers), expected, "{agent}");
-        }
-        assert_eq!(Lines::for_client(&HeaderMap::new()), Lines::One);
-    }
-
-    #[test]
-    fn lines_are_64_characters_each_ended_by_a_line_feed() {
-        for (bytes, lines) in [(0, 0), (48, 1), (49, 2), (96, 2), (1000, 21)] {
-            let broken = base64(&vec![7; bytes], Lines::Of64);
-            assert_eq!(broken.lines().count(), lines, "{bytes}");
-            assert!(broken.lines().all(|line| line.len() <= 64));
-            assert!(broken.is_empty() || broken.ends_with('\n'));
-            assert_eq!(
-                broken.replace('\n', ""),
-                base64(&vec![7; bytes], Lines::One)
-            );
-        }
-    }
+    answer
 }

@@ -2,28 +2,47 @@
 
 use std::{convert::Infallible, future::Future, io, net::IpAddr, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use rustls::{HandshakeKind, KeyLog, ServerConfig};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    counters::Counters,
+    binding::{self, MasterSecret},
+    counters::{Counters, Event},
+    failures::{Failures, Kind},
     header_case,
     limits::Limits,
     pace::{Pace, Paced},
+    places::{Made, Place, Places},
     service::{Peer, Service},
+    source::Source,
+    tap::Tap,
     tls::{self, CurrentIdentity},
 };
 use crate::registrar::{Registrar, ServerIdentity};
 
 /// How long requests that are under way may take to finish once `shutdown` has resolved.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+
+/// How long a handshake waits for its turn while too many are under way.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a handshake may take while others wait.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a connection that leaves for another may take to say goodbye.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// How much smaller the part of a source is whose requests and handshakes failed too often.
+const PART_AFTER_FAILURES: usize = 16;
 
 /// Serves EST (RFC 7030) on `listener` until `shutdown` resolves, then finishes what is under way, within 10 s.
 ///
@@ -71,13 +90,15 @@ pub async fn serve_counted(
     let service = Service {
         registrar,
         counters: Arc::clone(&counters),
+        failures: Failures::new(&limits),
+        requests: semaphore(limits.max_requests),
         max_body_bytes: limits.max_body_bytes,
         spelling: header_case::www_authenticate().await?,
     };
     let (closing, closed) = watch::channel(false);
-    let places = Arc::new(semaphore(limits.max_connections));
+    let places = Places::new(limits.max_connections);
     let front = Arc::new(Front {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
+        tls: config,
         handshakes: semaphore(limits.max_handshakes),
         http: http(&limits),
         service,
@@ -98,14 +119,16 @@ pub async fn serve_counted(
             },
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        let address = address.ip().to_canonical();
-                        let front = Arc::clone(&front);
-                        connections.spawn(front.connection(stream, address, place, closed.clone()));
+                Ok((stream, address)) => {
+                    let address = address.ip().to_canonical();
+                    match front.place(&places, address) {
+                        Some(place) => {
+                            let front = Arc::clone(&front);
+                            connections.spawn(front.connection(stream, address, place, closed.clone()));
+                        }
+                        None => drop_connection(stream, &counters),
                     }
-                    Err(_) => drop_connection(stream, &counters),
-                },
+                }
                 Err(error) => pause(error).await,
             },
         }
@@ -130,47 +153,70 @@ pub async fn serve_counted(
 
 /// What all connections share.
 struct Front<R> {
-    acceptor: TlsAcceptor,
+    tls: ServerConfig,
     handshakes: Semaphore,
     http: http1::Builder,
     service: Service<R>,
     limits: Limits,
 }
 
+/// A connection after its handshake, and who is at its other end.
+type Secured = (TlsStream<Tap<TcpStream>>, Peer);
+
+/// Why there was no handshake.
+enum NoHandshake {
+    Failed(io::Error),
+    /// Too many were under way.
+    Shed,
+    /// The connection left for another, or the server closes.
+    Left,
+}
+
 impl<R: Registrar> Front<R> {
+    /// Room for a connection, if there is any.
+    fn place(&self, places: &Arc<Places>, address: IpAddr) -> Option<Place> {
+        let source = Source::from(address);
+        let failed = self.failed_too_often(source);
+        let per_source = match self.limits.max_connections_per_source {
+            0 => 0,
+            all if failed => (all / PART_AFTER_FAILURES).max(1),
+            all => all,
+        };
+        let (place, made) = places.enter(source, per_source).ok()?;
+        if made == Made::ByEviction {
+            self.service.counters.count(Event::Evicted);
+        }
+        Some(place)
+    }
+
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
         address: IpAddr,
-        _place: OwnedSemaphorePermit,
+        place: Place,
         mut closing: watch::Receiver<bool>,
     ) {
-        let handshake = timeout(self.limits.handshake_timeout, self.handshake(stream));
-        let stream = tokio::select! {
-            result = handshake => match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    self.service.counters.count_failed_handshake();
-                    tracing::debug!(peer = %address, %error, "TLS handshake failed");
-                    return;
-                }
-            },
-            () = begins_closing(&mut closing) => return,
+        let _open = CountedOpen::new(&self.service.counters);
+        let source = Source::from(address);
+        // Boxed, so that the connection is no larger afterwards than what remains of it.
+        let handshake = self.handshake_in_time(stream, address, &place, &mut closing);
+        let (stream, peer) = match Box::pin(handshake).await {
+            Ok(secured) => secured,
+            Err(no_handshake) => return self.report(no_handshake, address),
         };
-
-        let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain = presented.iter().map(|der| der.to_vec()).collect();
-        let peer = Arc::new(Peer { address, chain });
-        let pace = Arc::new(Pace::new(&self.limits));
+        let peer = Arc::new(peer);
+        let pace = Arc::new(Pace::new(&self.limits, place));
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
         let service = service_fn(|request: Request<Incoming>| {
             let (front, peer, pace) = (Arc::clone(&self), Arc::clone(&peer), Arc::clone(&pace));
+            // Boxed, because hyper keeps the room for it also while there is no request.
             async move {
                 let answer_by = pace.request_begins();
                 let answer = front.service.answer(request, &peer, answer_by).await;
                 pace.answer_begins();
                 Ok::<_, Infallible>(answer)
             }
+            .boxed()
         });
         let connection = self.http.serve_connection(stream, service);
         tokio::pin!(connection);
@@ -180,17 +226,128 @@ impl<R: Registrar> Front<R> {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = pace.evicted() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GOODBYE_TIME, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = result {
+            if error.is_parse() {
+                self.note_failure(source);
+            }
             tracing::debug!(peer = %address, %error, "EST connection broke off");
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
+    /// The handshake, unless it takes too long or the connection must leave.
+    async fn handshake_in_time(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+        place: &Place,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Result<Secured, NoHandshake> {
+        tokio::select! {
+            result = self.handshake(stream, address) => result,
+            () = self.handshake_time() => Err(NoHandshake::Failed(io::ErrorKind::TimedOut.into())),
+            () = place.evicted() => Err(NoHandshake::Left),
+            () = begins_closing(closing) => Err(NoHandshake::Left),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: IpAddr) -> Result<Secured, NoHandshake> {
+        // A client that is silent takes no turn.
+        let silent = stream.peek(&mut [0]).await.map(|bytes| bytes == 0);
+        if silent.map_err(NoHandshake::Failed)? {
+            return Err(NoHandshake::Left);
+        }
+        let Ok(Ok(_turn)) = timeout(HANDSHAKE_WAIT, self.handshakes.acquire()).await else {
+            return Err(NoHandshake::Shed);
+        };
+        self.tls_handshake(stream, address)
+            .await
+            .map_err(NoHandshake::Failed)
+    }
+
+    async fn tls_handshake(&self, stream: TcpStream, address: IpAddr) -> io::Result<Secured> {
         // Without it the small writes of TLS and HTTP wait for each other's acknowledgements.
         stream.set_nodelay(true)?;
-        self.acceptor.accept(stream).await
+        // A configuration of its own, so that no other handshake's secret can be taken for this one's.
+        let secret = Arc::new(MasterSecret::default());
+        let mut config = self.tls.clone();
+        config.key_log = Arc::clone(&secret) as Arc<dyn KeyLog>;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut stream = acceptor.accept(Tap::new(stream)).await?;
+        let heard = stream.get_mut().0.close();
+
+        let session = stream.get_ref().1;
+        self.service.counters.count(match session.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Event::HandshakeResumed,
+            _ => Event::HandshakeFull,
+        });
+        let bindings = heard.map(|heard| binding::of(session, &heard, &secret));
+        let presented = session.peer_certificates().unwrap_or_default();
+        let peer = Peer {
+            address,
+            source: Source::from(address),
+            bindings: bindings.unwrap_or_default(),
+            chain: presented.iter().map(|der| der.to_vec()).collect(),
+        };
+        Ok((stream, peer))
+    }
+
+    /// Resolves when a handshake has had its time, which is shorter while others wait for their turn.
+    async fn handshake_time(&self) {
+        let end = Instant::now() + self.limits.handshake_timeout;
+        while Instant::now() < end {
+            sleep_until(end.min(Instant::now() + HANDSHAKE_PATIENCE)).await;
+            if self.handshakes.available_permits() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn report(&self, no_handshake: NoHandshake, address: IpAddr) {
+        match no_handshake {
+            NoHandshake::Failed(error) => {
+                self.service.counters.count(Event::HandshakeFailed);
+                self.note_failure(Source::from(address));
+                tracing::debug!(peer = %address, %error, "TLS handshake failed");
+            }
+            NoHandshake::Shed => {
+                self.service.counters.count(Event::HandshakeShed);
+            }
+            NoHandshake::Left => {}
+        }
+    }
+
+    fn note_failure(&self, source: Source) {
+        let now = std::time::Instant::now();
+        self.service.failures.note(source, Kind::Wire, now);
+    }
+
+    fn failed_too_often(&self, source: Source) -> bool {
+        let now = std::time::Instant::now();
+        self.service
+            .failures
+            .wait(source, Kind::Wire, now)
+            .is_some()
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+struct CountedOpen(Arc<Counters>);
+
+impl CountedOpen {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.count(Event::Opened);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for CountedOpen {
+    fn drop(&mut self) {
+        self.0.count(Event::Closed);
     }
 }
 
@@ -230,12 +387,9 @@ fn adopt(current: &CurrentIdentity, identity: &mut watch::Receiver<Option<Arc<Se
 /// Closes a connection for which there is no room. The log hears of the first and of every thousandth.
 fn drop_connection(stream: TcpStream, counters: &Counters) {
     drop(stream);
-    let total = counters.count_dropped_connection();
+    let total = counters.count(Event::Dropped);
     if total % 1000 == 1 {
-        tracing::warn!(
-            total,
-            "EST connection dropped: the limit of open connections is reached"
-        );
+        tracing::warn!(total, "EST connection dropped: there is no room for it");
     }
 }
 

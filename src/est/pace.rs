@@ -17,15 +17,18 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::limits::Limits;
+use super::{
+    limits::Limits,
+    places::{Evicted, Place},
+};
 
 /// How much longer than the request a client may take to accept its answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Which phase a connection is in, and until when.
-#[derive(Debug)]
 pub(super) struct Pace {
     phase: Mutex<Phase>,
+    place: Place,
     idle: Duration,
     header: Duration,
     request: Duration,
@@ -44,9 +47,11 @@ enum Phase {
 }
 
 impl Pace {
-    /// A connection that was just opened.
-    pub fn new(limits: &Limits) -> Self {
+    /// A connection that was just opened, and now waits for its first request.
+    pub fn new(limits: &Limits, place: Place) -> Self {
+        place.rest();
         Self {
+            place,
             phase: Mutex::new(Phase::Idle {
                 until: Instant::now() + limits.idle_timeout,
             }),
@@ -77,26 +82,34 @@ impl Pace {
         });
     }
 
+    /// Resolves when the connection must leave for another. Never while it has a request.
+    pub async fn evicted(&self) {
+        self.place.evicted().await;
+    }
+
     /// Something arrived. Line ends between requests do not begin one. RFC 9112 §2.2.
-    fn arrived(&self, bytes: &[u8]) {
+    fn arrived(&self, bytes: &[u8]) -> Result<(), Evicted> {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            return;
+            return Ok(());
         }
         self.change(|phase| {
             if let Phase::Idle { .. } = phase {
+                self.place.work()?;
                 let now = Instant::now();
                 *phase = Phase::Header {
                     until: now + self.header,
                     answer_by: now + self.request,
                 };
             }
-        });
+            Ok(())
+        })
     }
 
     /// Everything that was written has left.
     fn flushed(&self) {
         self.change(|phase| {
             if let Phase::Answering { .. } = phase {
+                self.place.rest();
                 *phase = Phase::Idle {
                     until: Instant::now() + self.idle,
                 };
@@ -155,9 +168,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Pending => self.wait(cx),
-            Poll::Ready(result) => {
-                self.pace.arrived(&buf.filled()[before..]);
-                Poll::Ready(result)
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                let arrived = self.pace.arrived(&buf.filled()[before..]);
+                Poll::Ready(
+                    arrived.map_err(|gone| io::Error::new(io::ErrorKind::ConnectionAborted, gone)),
+                )
             }
         }
     }
@@ -173,6 +189,22 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
             Poll::Pending => self.wait(cx),
             written => written,
         }
+    }
+
+    // With this hyper hands over an answer where it lies, and keeps no copy of it.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, bufs) {
+            Poll::Pending => self.wait(cx),
+            written => written,
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -9,6 +9,9 @@ use crate::{policy::Reason, registrar::Rejection};
 /// When a client may try again if the refusal itself does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 
+/// When a client asks again after a request that waits for a person, if the registrar does not say.
+const DEFAULT_POLL: Duration = Duration::from_secs(60);
+
 /// The longest text that a refusal may carry, in bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -34,14 +37,11 @@ impl WireRejection {
         }
     }
 
-    /// RFC 7030 knows the operation, this server does not offer it.
-    pub fn not_implemented(operation: &str) -> Self {
+    /// RFC 7030 §4.3 makes full CMC optional, and it is not offered here.
+    pub fn full_cmc() -> Self {
         let rejection = reject(
             Reason::UnknownOperation,
-            format!(
-                "The operation {operation} is not offered here. Make the key on the device and use simpleenroll or \
-                 simplereenroll."
-            ),
+            "Full CMC is not offered here. Send a PKCS#10 request to simpleenroll, simplereenroll or serverkeygen.",
         );
         Self {
             status: StatusCode::NOT_IMPLEMENTED,
@@ -50,11 +50,12 @@ impl WireRejection {
         }
     }
 
-    /// When to try again: always said with 503, otherwise if the registrar said it.
+    /// When to try again: always said with 503 and 202 (RFC 7030 §4.2.3), otherwise if the registrar said it.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let wait = match self.rejection.retry_after {
             Some(wait) => wait,
             None if self.status == StatusCode::SERVICE_UNAVAILABLE => DEFAULT_RETRY,
+            None if self.status == StatusCode::ACCEPTED => DEFAULT_POLL,
             None => return None,
         };
         let started_second = u64::from(wait.subsec_nanos() > 0);
@@ -140,6 +141,7 @@ fn status(reason: Reason) -> StatusCode {
         | Suspended
         | Revoked
         | Denied
+        | ApprovalRequired
         | TokenExpired
         | TokenConsumed
         | TokensDisabled
@@ -162,9 +164,22 @@ fn status(reason: Reason) -> StatusCode {
         }
 
         // Reasons that can never be a refusal of an EST request: giving one is a fault of ours.
-        AwaitingEnrollment | Issued | Renewed | CertificateReady | ValidityShortened
-        | AuthorityReady | Adopted | Recovered | GroupReady | WritingSecret | SecretRestored
-        | Released | SecretNotOwned | SecretRefused | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        AwaitingEnrollment
+        | Issued
+        | Renewed
+        | CertificateReady
+        | ValidityShortened
+        | AuthorityReady
+        | Adopted
+        | Recovered
+        | UnconstrainedAuthority
+        | GroupReady
+        | WritingSecret
+        | SecretRestored
+        | Released
+        | SecretNotOwned
+        | SecretRefused
+        | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -181,21 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_a_client_or_server_error() {
+    fn every_reason_is_a_client_or_server_error_but_for_the_one_that_waits() {
         for &reason in Reason::ALL {
             let status = status(reason);
-            assert!(
-                status.is_client_error() || status.is_server_error(),
-                "{reason}: {status}"
-            );
+            let error = status.is_client_error() || status.is_server_error();
+            let waits = reason == Reason::PendingApproval && status == StatusCode::ACCEPTED;
+            assert!(error || waits, "{reason}: {status}");
         }
     }
 
     #[test]
-    fn every_503_says_when_to_try_again_and_never_at_once() {
+    fn every_503_and_202_says_when_to_try_again_and_never_at_once() {
         for &reason in Reason::ALL {
             let refusal = refusal(reason, None);
-            let expected = (refusal.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
+            let expected = match refusal.status {
+                StatusCode::SERVICE_UNAVAILABLE => Some(5),
+                StatusCode::ACCEPTED => Some(60),
+                _ => None,
+            };
             assert_eq!(refusal.retry_after_seconds(), expected, "{reason}");
         }
         let after = |wait| refusal(Reason::NotReady, Some(wait)).retry_after_seconds();

@@ -117,7 +117,7 @@ fn unknown_operation() -> Rejection {
     reject(
         Reason::UnknownOperation,
         "EST is served at /.well-known/est/OPERATION and /.well-known/est/LABEL/OPERATION, where OPERATION is \
-         cacerts, csrattrs, simpleenroll or simplereenroll.",
+         cacerts, csrattrs, simpleenroll, simplereenroll, serverkeygen or fullcmc.",
     )
 }
 
@@ -201,7 +201,7 @@ mod tests {
         ] {
             let rejection = Route::parse(path).unwrap_err();
             assert_eq!(rejection.reason, Reason::UnknownOperation, "{path}");
-            for operation in ["cacerts", "csrattrs", "simpleenroll", "simplereenroll"] {
+            for operation in ALL.map(Call::name) {
                 assert!(rejection.message.contains(operation), "{path}: {operation}");
             }
         }

@@ -6,22 +6,28 @@ use futures::FutureExt;
 use hyper::{
     Request,
     body::{Body, Bytes},
+    header::AUTHORIZATION,
     http::{Extensions, request::Parts},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
-    answer::{self, Answer, Lines},
-    basic, body,
-    counters::Counters,
+    answer::{self, Answer},
+    authorization, body,
+    counters::{Counters, Event},
+    failures::{Failures, Kind},
+    lines::Lines,
     rejection::{WireRejection, malformed, reject},
     route::{Call, Route},
+    source::Source,
 };
 use crate::{
     policy::Reason,
     registrar::{
-        Authorization, ChannelBindings, Credentials, Enrolled, EnrollmentRequest, Operation,
-        Registrar, Rejection,
+        ChannelBindings, Credentials, Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     },
 };
 
@@ -29,6 +35,9 @@ use crate::{
 pub(super) struct Service<R> {
     pub registrar: Arc<R>,
     pub counters: Arc<Counters>,
+    pub failures: Failures,
+    /// One permit for each request that may be at the registrar.
+    pub requests: Semaphore,
     pub max_body_bytes: usize,
     /// See [`super::header_case`].
     pub spelling: Extensions,
@@ -37,6 +46,9 @@ pub(super) struct Service<R> {
 /// The other end of a connection.
 pub(super) struct Peer {
     pub address: IpAddr,
+    pub source: Source,
+    /// What ties requests to this connection.
+    pub bindings: ChannelBindings,
     /// The TLS client certificates as presented, leaf first; also on a resumed session.
     pub chain: Vec<Vec<u8>>,
 }
@@ -60,11 +72,11 @@ impl<R: Registrar> Service<R> {
 
         let (answer, refusal) = match outcome {
             Ok(answer) => {
-                self.counters.count_answer();
+                self.counters.count(Event::Answered);
                 (answer, None)
             }
             Err(refusal) => {
-                self.counters.count_refusal(refusal.rejection.reason);
+                self.note(refusal.rejection.reason, peer.source);
                 (
                     answer::refused(&refusal, &self.spelling),
                     Some(refusal.rejection),
@@ -110,21 +122,84 @@ impl<R: Registrar> Service<R> {
         let lines = Lines::for_client(&parts.headers);
         match call {
             Call::CaCerts => {
-                let chain =
-                    in_time(answer_by, self.registrar.authorities(label.as_deref())).await?;
+                let authorities = self.registrar.authorities(label.as_deref());
+                let chain = self.ask(answer_by, authorities).await?;
                 Ok(answer::ca_certificates(&chain, lines)?)
             }
-            Call::CsrAttrs => Ok(answer::no_content()),
+            Call::CsrAttrs => {
+                let attributes = self.registrar.attributes(label.as_deref());
+                let attributes = self.ask(answer_by, attributes).await?;
+                Ok(answer::attributes(&attributes, lines))
+            }
             Call::Enroll(operation) => {
+                self.hear(&parts, peer)?;
                 let request = enrollment(operation, label, parts, &body, peer)?;
-                match in_time(answer_by, self.registrar.enroll(request)).await? {
-                    Enrolled::Certificate(certificate) => {
-                        Ok(answer::issued_certificate(certificate, lines)?)
+                let enrolled = self.ask(answer_by, self.registrar.enroll(request));
+                match (operation, enrolled.await?) {
+                    (Operation::ServerKeygen, Enrolled::WithKey { certificate, key }) => {
+                        Ok(answer::made_key(&key, certificate, lines)?)
                     }
-                    Enrolled::WithKey { .. } => Err(WireRejection::not_implemented(call.name())),
+                    (
+                        Operation::Enroll | Operation::Reenroll,
+                        Enrolled::Certificate(certificate),
+                    ) => Ok(answer::issued_certificate(certificate, lines)?),
+                    (operation, _) => Err(reject(
+                        Reason::Internal,
+                        format!("the registrar's answer does not fit {operation:?}"),
+                    )
+                    .into()),
                 }
             }
-            Call::FullCmc => Err(WireRejection::not_implemented(call.name())),
+            Call::FullCmc => Err(WireRejection::full_cmc()),
+        }
+    }
+
+    /// Asks the registrar, if it has not enough to do, and waits for its answer no longer than until `answer_by`.
+    async fn ask<T>(
+        &self,
+        answer_by: Instant,
+        work: impl Future<Output = Result<T, Rejection>>,
+    ) -> Result<T, Rejection> {
+        let overloaded = |message: &str| Err(reject(Reason::Overloaded, message));
+        let Ok(_permit) = self.requests.try_acquire() else {
+            self.counters.count(Event::Shed);
+            return overloaded("Too many requests are under way; try again.");
+        };
+        timeout_at(answer_by, work)
+            .await
+            .unwrap_or_else(|_| overloaded("The request could not be answered in time; try again."))
+    }
+
+    /// Refuses to hear a source that has failed too often with the kind of credentials that it sends now.
+    fn hear(&self, parts: &Parts, peer: &Peer) -> Result<(), Rejection> {
+        let secret = parts.headers.contains_key(AUTHORIZATION);
+        let certificate = !peer.chain.is_empty();
+        let kinds = [
+            (Kind::Secret, secret),
+            (Kind::Certificate, certificate),
+            (Kind::Wire, !secret && !certificate),
+        ];
+        let now = Instant::now().into_std();
+        let waits = kinds
+            .into_iter()
+            .filter(|(_, sent)| *sent)
+            .filter_map(|(kind, _)| self.failures.wait(peer.source, kind, now));
+        let Some(wait) = waits.max() else {
+            return Ok(());
+        };
+        self.counters.count(Event::Throttled);
+        Err(Rejection {
+            reason: Reason::TooManyFailures,
+            message: "Too many requests of this kind from this address have failed. Correct them, and try again later."
+                .into(),
+            retry_after: Some(wait),
+        })
+    }
+
+    fn note(&self, reason: Reason, source: Source) {
+        self.counters.count_refusal(reason);
+        if let Some(kind) = Kind::of(reason) {
+            self.failures.note(source, kind, Instant::now().into_std());
         }
     }
 }
@@ -136,10 +211,10 @@ fn enrollment(
     body: &[u8],
     peer: &Peer,
 ) -> Result<EnrollmentRequest, Rejection> {
-    let basic = basic::take(&mut parts.headers)?;
+    let authorization = authorization::take(&mut parts.headers)?;
     let csr = body::decode_csr(body)?;
     let credentials = Credentials {
-        authorization: basic.map(Authorization::Basic),
+        authorization,
         chain: peer.chain.clone(),
     };
     Ok(EnrollmentRequest {
@@ -147,19 +222,7 @@ fn enrollment(
         operation,
         csr,
         credentials,
-        bindings: ChannelBindings::default(),
+        bindings: peer.bindings.clone(),
         peer: peer.address,
-    })
-}
-
-async fn in_time<T>(
-    deadline: Instant,
-    work: impl Future<Output = Result<T, Rejection>>,
-) -> Result<T, Rejection> {
-    timeout_at(deadline, work).await.unwrap_or_else(|_| {
-        Err(reject(
-            Reason::Overloaded,
-            "The request could not be answered in time; try again.",
-        ))
     })
 }

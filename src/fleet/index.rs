@@ -1,32 +1,80 @@
-//! Indexes over DeviceIdentities: by the certificates on record, and by group.
+//! Indexes over DeviceIdentities: by the certificates and keys on record, and by group.
 
-use std::collections::{HashMap, HashSet, hash_map};
+use std::{
+    collections::{HashMap, HashSet, hash_map},
+    sync::Arc,
+};
 
 use kube::runtime::watcher::Event;
 
-use crate::{api::DeviceIdentity, pki::Fingerprint, policy::GroupKey};
+use crate::{
+    api::{DeviceCertificate, DeviceIdentity, PreviousCertificate},
+    pki::Fingerprint,
+    policy::GroupKey,
+};
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
 
 #[derive(Default)]
 pub(super) struct Index {
-    /// By namespace too: a status in one namespace cannot claim what is on record in another.
-    by_certificate: HashMap<(String, Fingerprint), String>,
+    by_certificate: Holders,
+    by_key: Holders,
     by_group: HashMap<GroupKey, HashSet<String>>,
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Arc<Key>, Entry>,
     changed: HashSet<GroupKey>,
 }
 
 struct Entry {
     group: GroupKey,
     certificates: Vec<Fingerprint>,
+    keys: Vec<Fingerprint>,
+}
+
+/// On whose record a fingerprint is. Nearly always there is one device.
+#[derive(Default)]
+struct Holders(HashMap<Fingerprint, Vec<Arc<Key>>>);
+
+impl Holders {
+    fn of(&self, fingerprint: &Fingerprint) -> &[Arc<Key>] {
+        self.0.get(fingerprint).map_or(&[], Vec::as_slice)
+    }
+
+    fn insert(&mut self, fingerprint: Fingerprint, key: &Arc<Key>) {
+        let holders = self.0.entry(fingerprint).or_default();
+        if !holders.contains(key) {
+            holders.reserve_exact(1);
+            holders.push(key.clone());
+        }
+    }
+
+    fn remove(&mut self, fingerprint: Fingerprint, key: &Key) {
+        if let hash_map::Entry::Occupied(mut entry) = self.0.entry(fingerprint) {
+            entry.get_mut().retain(|holder| **holder != *key);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
 }
 
 impl Index {
+    /// The device of a namespace that has a certificate on its record: a status in one namespace cannot claim what is on
+    /// record in another.
     pub(super) fn owner(&self, namespace: &str, fingerprint: &Fingerprint) -> Option<String> {
-        let key = (namespace.to_string(), *fingerprint);
-        self.by_certificate.get(&key).cloned()
+        let holders = self.by_certificate.of(fingerprint);
+        let here = holders.iter().find(|key| key.0 == namespace)?;
+        Some(here.1.clone())
+    }
+
+    /// All devices that have a certificate on their record.
+    pub(super) fn owners(&self, fingerprint: &Fingerprint) -> Vec<Arc<Key>> {
+        self.by_certificate.of(fingerprint).to_vec()
+    }
+
+    /// All devices that have a certificate for a key on their record.
+    pub(super) fn key_owners(&self, fingerprint: &Fingerprint) -> Vec<Arc<Key>> {
+        self.by_key.of(fingerprint).to_vec()
     }
 
     pub(super) fn members(&self, group: &GroupKey) -> Vec<String> {
@@ -34,6 +82,10 @@ impl Index {
             .get(group)
             .map(|names| names.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    pub(super) fn count(&self, group: &GroupKey) -> usize {
+        self.by_group.get(group).map_or(0, HashSet::len)
     }
 
     pub(super) fn take_changed(&mut self) -> Vec<GroupKey> {
@@ -54,11 +106,12 @@ impl Index {
                 self.insert(device);
             }
             Event::InitDone => {
-                let gone: Vec<Key> = self
+                let gone: Vec<Arc<Key>> = self
                     .entries
                     .keys()
                     .filter(|key| {
-                        namespace.is_none_or(|watched| watched == key.0) && !listed.contains(*key)
+                        namespace.is_none_or(|watched| watched == key.0)
+                            && !listed.contains(key.as_ref())
                     })
                     .cloned()
                     .collect();
@@ -77,34 +130,42 @@ impl Index {
             namespace: key.0.clone(),
             name: device.spec.group_ref.name.clone(),
         };
-        let certificates: Vec<Fingerprint> = device
-            .status
-            .iter()
-            .flat_map(|status| {
-                let current = status
-                    .certificate
-                    .iter()
-                    .map(|certificate| &certificate.fingerprint);
-                current.chain(status.previous.iter().map(|past| &past.fingerprint))
-            })
-            .filter_map(|text| text.parse().ok())
-            .collect();
+        let key = Arc::new(key);
+        let on_record = |newest: fn(&DeviceCertificate) -> &str,
+                         past: fn(&PreviousCertificate) -> &str| {
+            let status = device.status.iter();
+            let texts = status.flat_map(|status| {
+                let newest = status.certificate.iter().map(newest);
+                newest.chain(status.previous.iter().map(past))
+            });
+            texts
+                .filter_map(|text| text.parse().ok())
+                .collect::<Vec<Fingerprint>>()
+        };
+        let certificates = on_record(|newest| &newest.fingerprint, |past| &past.fingerprint);
+        let mut keys = on_record(
+            |newest| &newest.key_fingerprint,
+            |past| &past.key_fingerprint,
+        );
+        keys.sort_unstable();
+        keys.dedup();
         for fingerprint in &certificates {
-            let place = (key.0.clone(), *fingerprint);
-            self.by_certificate.insert(place, key.1.clone());
+            self.by_certificate.insert(*fingerprint, &key);
+        }
+        for fingerprint in &keys {
+            self.by_key.insert(*fingerprint, &key);
         }
         self.by_group
             .entry(group.clone())
             .or_default()
             .insert(key.1.clone());
         self.changed.insert(group.clone());
-        self.entries.insert(
-            key,
-            Entry {
-                group,
-                certificates,
-            },
-        );
+        let entry = Entry {
+            group,
+            certificates,
+            keys,
+        };
+        self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: &Key) {
@@ -112,12 +173,10 @@ impl Index {
             return;
         };
         for fingerprint in entry.certificates {
-            if let hash_map::Entry::Occupied(entry) =
-                self.by_certificate.entry((key.0.clone(), fingerprint))
-                && *entry.get() == key.1
-            {
-                entry.remove();
-            }
+            self.by_certificate.remove(fingerprint, key);
+        }
+        for fingerprint in entry.keys {
+            self.by_key.remove(fingerprint, key);
         }
         if let Some(members) = self.by_group.get_mut(&entry.group) {
             members.remove(&key.1);

@@ -110,6 +110,29 @@ impl Fleet {
         self.device(namespace, &name)
     }
 
+    /// The DeviceIdentities of all namespaces on whose record a certificate is.
+    pub fn devices_by_certificate(&self, fingerprint: &Fingerprint) -> Vec<Arc<DeviceIdentity>> {
+        let owners = self.index().owners(fingerprint);
+        self.all(&owners)
+    }
+
+    /// The DeviceIdentities of all namespaces that have a certificate for a key on their record.
+    pub fn devices_by_key(&self, fingerprint: &Fingerprint) -> Vec<Arc<DeviceIdentity>> {
+        let owners = self.index().key_owners(fingerprint);
+        self.all(&owners)
+    }
+
+    fn all(&self, keys: &[Arc<index::Key>]) -> Vec<Arc<DeviceIdentity>> {
+        keys.iter()
+            .filter_map(|key| self.device(&key.0, &key.1))
+            .collect()
+    }
+
+    /// How many DeviceIdentities a group has.
+    pub fn count_of(&self, group: &GroupKey) -> usize {
+        self.index().count(group)
+    }
+
     /// The DeviceIdentities of a group.
     pub fn devices_of(&self, group: &GroupKey) -> Vec<Arc<DeviceIdentity>> {
         let members = self.index().members(group);

@@ -1,6 +1,6 @@
 //! Making certificates: a template, an issuer, and the checks between them.
 
-mod extensions;
+pub(super) mod extensions;
 
 use der::asn1::{Any, AnyRef, BitStringRef, ObjectIdentifier};
 use der::referenced::OwnedToRef as _;

@@ -1,18 +1,21 @@
 //! Certificates as read: any X.509 version, ours and foreign ones.
 
+mod extensions;
+
 use std::fmt;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 
+use super::signature::{self, SignatureError};
+use super::signed;
 use super::{
     ExtendedKeyUsage, Fingerprint, KeyUsage, Name, NameError, PublicKeyError, SanError, Serial,
     SerialError, SubjectAltNames, SubjectPublicKey, Validity, pem,
 };
-use super::{signature, signed};
+use extensions::{Constraints, Extensions};
 
 /// Biggest certificate that we read, in bytes of DER.
 pub const MAX_DER: usize = 64 * 1024;
@@ -20,45 +23,17 @@ pub const MAX_DER: usize = 64 * 1024;
 /// Most certificates that we read from one PEM text.
 pub const MAX_CHAIN: usize = 16;
 
-/// SKI, key usage, SAN, basic constraints, AKI and extended key usage.
-const UNDERSTOOD: [&str; 6] = [
-    "2.5.29.14",
-    "2.5.29.15",
-    "2.5.29.17",
-    "2.5.29.19",
-    "2.5.29.35",
-    "2.5.29.37",
-];
-
 /// A parsed certificate that keeps its DER. Equality is that of the DER.
 #[derive(Clone)]
 pub struct Certificate {
     der: Vec<u8>,
+    version: u8,
     serial: Serial,
     subject: Name,
     issuer: Name,
     validity: Validity,
     spki: Vec<u8>,
     extensions: Extensions,
-}
-
-#[derive(Clone, Default)]
-struct Extensions {
-    sans: SubjectAltNames,
-    subject_key_id: Option<Vec<u8>>,
-    authority_key_id: Option<Vec<u8>>,
-    key_usages: Option<Vec<KeyUsage>>,
-    extended_key_usages: Vec<ExtendedKeyUsage>,
-    constraints: Constraints,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Constraints {
-    #[default]
-    Leaf,
-    Authority {
-        path_length: Option<u8>,
-    },
 }
 
 /// Why bytes or text are no certificate.
@@ -140,6 +115,8 @@ impl Certificate {
         let validity = parsed.validity();
         Ok(Self {
             der: der.to_vec(),
+            // The parser knows versions 1 to 3 only, which are 0 to 2 in DER.
+            version: u8::try_from(parsed.version().0).map_or(u8::MAX, |v| v.saturating_add(1)),
             serial: Serial::from_integer(parsed.raw_serial())?,
             subject: Name::from_der(parsed.subject().as_raw())?,
             issuer: Name::from_der(parsed.issuer().as_raw())?,
@@ -174,6 +151,11 @@ impl Certificate {
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.der)
+    }
+
+    /// The X.509 version: 1, 2 or 3. Versions 1 and 2 know no basic constraints.
+    pub fn version(&self) -> u8 {
+        self.version
     }
 
     /// The serial number.
@@ -252,6 +234,17 @@ impl Certificate {
         }
     }
 
+    /// True if it has name constraints (RFC 5280 §4.2.1.10), critical or not, whatever they say.
+    pub fn has_name_constraints(&self) -> bool {
+        self.extensions.has_name_constraints
+    }
+
+    /// The dotted OID of the first critical extension whose meaning we do not know. Whoever relies on the certificate must
+    /// refuse it then (RFC 5280 §4.2). Name constraints are told apart by [`has_name_constraints`](Self::has_name_constraints).
+    pub fn unknown_critical_extension(&self) -> Option<&str> {
+        self.extensions.unknown_critical.as_deref()
+    }
+
     /// True if it names itself as its issuer, byte for byte.
     pub fn is_self_issued(&self) -> bool {
         self.subject == self.issuer
@@ -261,25 +254,31 @@ impl Certificate {
     ///
     /// Whether `issuer` was allowed to, and is valid, is another question.
     pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
-        if self.issuer != issuer.subject {
-            return false;
-        }
+        self.issuer == issuer.subject && self.check_signature(issuer).is_ok()
+    }
+
+    /// Checks that `issuer`'s key made the signature; the names are not compared.
+    ///
+    /// # Errors
+    /// [`SignatureError`]; a certificate whose two algorithm fields differ is [`SignatureError::Invalid`].
+    pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureError> {
         // Both were parsed when they were made.
         let (Ok((_, parsed)), Ok((_, authority))) = (
             X509Certificate::from_der(&self.der),
             X509Certificate::from_der(&issuer.der),
         ) else {
-            return false;
+            return Err(SignatureError::Invalid);
         };
         // RFC 5280 §4.1.1.2: both algorithm fields are the same.
-        parsed.signature == parsed.signature_algorithm
-            && signature::verify(
-                authority.public_key(),
-                &parsed.signature_algorithm,
-                parsed.tbs_certificate.as_ref(),
-                &parsed.signature_value,
-            )
-            .is_ok()
+        if parsed.signature != parsed.signature_algorithm {
+            return Err(SignatureError::Invalid);
+        }
+        signature::verify(
+            authority.public_key(),
+            &parsed.signature_algorithm,
+            parsed.tbs_certificate.as_ref(),
+            &parsed.signature_value,
+        )
     }
 }
 
@@ -311,67 +310,6 @@ fn read_pem(text: &str, limit: usize) -> Result<Vec<Certificate>, CertificateErr
         return Err(CertificateError::NoCertificate);
     }
     Ok(certificates)
-}
-
-impl Extensions {
-    fn read(extensions: &[X509Extension<'_>]) -> Result<Self, CertificateError> {
-        let mut read = Self::default();
-        for (position, extension) in extensions.iter().enumerate() {
-            if extensions[..position]
-                .iter()
-                .any(|earlier| earlier.oid == extension.oid)
-            {
-                return Err(CertificateError::RepeatedExtension {
-                    oid: extension.oid.to_id_string(),
-                });
-            }
-            read.add(extension)?;
-        }
-        Ok(read)
-    }
-
-    fn add(&mut self, extension: &X509Extension<'_>) -> Result<(), CertificateError> {
-        match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(_) => {
-                self.sans = SubjectAltNames::decode_foreign(extension.value)?
-            }
-            ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
-            ParsedExtension::AuthorityKeyIdentifier(id) => {
-                self.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
-            }
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                let path_length = constraints
-                    .path_len_constraint
-                    .map(|length| u8::try_from(length).unwrap_or(u8::MAX));
-                self.constraints = Constraints::Authority { path_length };
-            }
-            ParsedExtension::KeyUsage(usage) => {
-                let has = |known: &KeyUsage| usage.flags >> known.bit() & 1 == 1;
-                self.key_usages = Some(KeyUsage::ALL.into_iter().filter(has).collect());
-            }
-            ParsedExtension::ExtendedKeyUsage(_) => self.extended_key_usages = purposes(extension)?,
-            ParsedExtension::ParseError { .. } => {
-                let oid = extension.oid.to_id_string();
-                // What we do not act upon may be malformed, as in some certificates of vendors, unless it is critical.
-                if extension.critical || UNDERSTOOD.contains(&oid.as_str()) {
-                    return Err(CertificateError::Extension { oid });
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-fn purposes(extension: &X509Extension<'_>) -> Result<Vec<ExtendedKeyUsage>, CertificateError> {
-    let malformed = || CertificateError::Extension {
-        oid: extension.oid.to_id_string(),
-    };
-    let (_, oids) =
-        <Vec<x509_parser::asn1_rs::Oid<'_>>>::from_der(extension.value).map_err(|_| malformed())?;
-    // An OID too big for our own parser stays as it is.
-    let purpose = |oid: String| oid.parse().unwrap_or(ExtendedKeyUsage::Oid(oid));
-    Ok(oids.iter().map(|oid| purpose(oid.to_id_string())).collect())
 }
 
 impl PartialEq for Certificate {

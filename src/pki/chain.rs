@@ -1,4 +1,8 @@
-//! Finding the way from a certificate to its root.
+//! Finding the way from a certificate to its root, and to an authority that is trusted.
+
+mod trust;
+
+pub use trust::{ChainError, MAX_CHECKS, MAX_LINKS, MAX_PRESENTED, verify};
 
 use super::certificate::{Certificate, MAX_CHAIN};
 

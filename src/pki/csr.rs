@@ -1,24 +1,19 @@
 //! Certification requests (PKCS#10, RFC 2986) that proved possession of their key.
 
-use der::Decode;
-use der::asn1::AnyRef;
+mod frame;
+mod wishes;
+
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::cri_attributes::{ParsedCriAttribute, X509CriAttribute};
-use x509_parser::extensions::{ParsedExtension, X509Extension};
-use x509_parser::prelude::FromDer;
 
-use super::signature::{self, SignatureError};
-use super::signed;
+use super::signature::SignatureError;
 use super::{
     Fingerprint, Name, NameError, PublicKeyError, SanError, SubjectAltNames, SubjectPublicKey,
 };
+use wishes::{Wanted, Wishes};
 
 /// Biggest request that we read, in bytes of DER.
 pub const MAX_DER: usize = 16 * 1024;
-
-const SUBJECT_ALT_NAME: &str = "2.5.29.17";
 
 /// A request whose signature verified with a key that is acceptable. No other value of this type exists.
 ///
@@ -28,15 +23,25 @@ pub struct Csr {
     der: Vec<u8>,
     subject: Name,
     key: SubjectPublicKey,
-    sans: SubjectAltNames,
-    challenge_password: Option<String>,
-    wants: Wants,
+    wishes: Wishes,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
-    Leaf,
-    Authority,
+/// With which key of the client's a private key that the server makes should be encrypted (RFC 7030 §4.4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecryptKey {
+    /// DecryptKeyIdentifier: names a secret that client and server share.
+    Symmetric(Vec<u8>),
+    /// AsymmetricDecryptKeyIdentifier: names a public key of the client's; which, is for the server to know.
+    Asymmetric(Vec<u8>),
+}
+
+/// The names that the new certificate should have instead of the old one's (RFC 6402 §2.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSubjectName {
+    /// The new subject; `None` to keep the old one.
+    pub subject: Option<Name>,
+    /// The new alternative names; empty if none are given.
+    pub sans: SubjectAltNames,
 }
 
 /// Why a request is refused, and what to change.
@@ -98,6 +103,19 @@ pub enum CsrError {
         /// Its OID.
         oid: String,
     },
+    /// An attribute has a value that it cannot have.
+    #[error(
+        "the request attribute {oid} has a malformed value: leave it out or create the request with another tool"
+    )]
+    Attribute {
+        /// Its OID.
+        oid: String,
+    },
+    /// Both kinds of keys for the encryption of the new private key.
+    #[error(
+        "the request has both a DecryptKeyIdentifier and an AsymmetricDecryptKeyIdentifier (RFC 7030 §4.4.1): send only the one whose key shall protect the new private key"
+    )]
+    TwoDecryptKeys,
     /// The subject alternative names are wrong.
     #[error(transparent)]
     SubjectAltNames(#[from] SanError),
@@ -112,40 +130,13 @@ impl Csr {
         if der.len() > MAX_DER {
             return Err(CsrError::TooBig { length: der.len() });
         }
-        let (rest, request) =
-            X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
-        if !rest.is_empty() {
-            return Err(CsrError::TrailingData { length: rest.len() });
-        }
-        if !signed::is_canonical(der) {
-            return Err(CsrError::Malformed);
-        }
-        let info = &request.certification_request_info;
-        let key = SubjectPublicKey::from_spki_der(info.subject_pki.raw)?;
-        signature::verify(
-            &info.subject_pki,
-            &request.signature_algorithm,
-            info.raw,
-            &request.signature_value,
-        )?;
-
-        let mut csr = Self {
+        let frame = frame::read(der)?;
+        Ok(Self {
             der: der.to_vec(),
-            subject: Name::from_der(info.subject.as_raw()).map_err(CsrError::Subject)?,
-            key,
-            sans: SubjectAltNames::default(),
-            challenge_password: None,
-            wants: Wants::Leaf,
-        };
-        refuse_repetition(
-            info.iter_attributes()
-                .map(|attribute| attribute.oid.to_id_string()),
-        )
-        .map_err(|oid| CsrError::RepeatedAttribute { oid })?;
-        for attribute in info.iter_attributes() {
-            csr.read_attribute(attribute)?;
-        }
-        Ok(csr)
+            wishes: Wishes::read(&frame.attributes)?,
+            subject: frame.subject,
+            key: frame.key,
+        })
     }
 
     /// Reads a request in PEM (RFC 7468 §7, or the older `NEW CERTIFICATE REQUEST`) or DER.
@@ -192,79 +183,48 @@ impl Csr {
 
     /// The subject alternative names it asks for.
     pub fn sans(&self) -> &SubjectAltNames {
-        &self.sans
+        &self.wishes.sans
     }
 
     /// True if it asks for basic constraints with `CA:TRUE`.
     pub fn asks_for_ca(&self) -> bool {
-        self.wants == Wants::Authority
+        self.wishes.role != Wanted::Leaf
     }
 
-    /// The challenge password (RFC 2985 §5.4.1), which EST uses to bind the request to its TLS session (RFC 7030 §3.5).
+    /// The path length that it asks for; `None` without limit, and if it does not ask for `CA:TRUE`.
+    pub fn asked_path_length(&self) -> Option<u8> {
+        match self.wishes.role {
+            Wanted::Authority { path_length } => path_length,
+            Wanted::Leaf => None,
+        }
+    }
+
+    /// The challenge password (RFC 2985 §5.4.1), which EST uses to bind the request to its TLS session (RFC 7030 §3.5). An
+    /// empty one is none.
     pub fn challenge_password(&self) -> Option<&str> {
-        self.challenge_password.as_deref()
+        self.wishes.challenge_password.as_deref()
+    }
+
+    /// With which key a private key that the server makes should be encrypted (RFC 7030 §4.4.1).
+    pub fn decrypt_key(&self) -> Option<&DecryptKey> {
+        self.wishes.decrypt_key.as_ref()
+    }
+
+    /// The dotted OIDs of the algorithms that the client can decrypt, best first (RFC 8551 §2.5.2, RFC 7030 §4.4.1); empty if
+    /// it does not say.
+    pub fn smime_capabilities(&self) -> &[String] {
+        &self.wishes.smime_capabilities
+    }
+
+    /// The names that the new certificate should have instead of the old one's (RFC 6402 §2.8).
+    pub fn change_subject_name(&self) -> Option<&ChangeSubjectName> {
+        self.wishes.change_subject_name.as_ref()
     }
 
     /// SHA-256 of the DER: two requests are the same if this is.
     pub fn digest(&self) -> Fingerprint {
         Fingerprint::of(&self.der)
     }
-
-    fn read_attribute(&mut self, attribute: &X509CriAttribute<'_>) -> Result<(), CsrError> {
-        if let ParsedCriAttribute::UnsupportedAttribute = attribute.parsed_attribute() {
-            return Ok(());
-        }
-        // The parser reads the first value of the SET and cuts off the others, which leaves a SET that is too short.
-        AnyRef::from_der(attribute.value).map_err(|_| CsrError::RepeatedAttribute {
-            oid: attribute.oid.to_id_string(),
-        })?;
-        match attribute.parsed_attribute() {
-            ParsedCriAttribute::ChallengePassword(password) => {
-                self.challenge_password = Some(password.0.clone())
-            }
-            ParsedCriAttribute::ExtensionRequest(request) => {
-                refuse_repetition(
-                    request
-                        .extensions
-                        .iter()
-                        .map(|extension| extension.oid.to_id_string()),
-                )
-                .map_err(|oid| CsrError::RepeatedExtension { oid })?;
-                for extension in &request.extensions {
-                    self.read_extension(extension)?;
-                }
-            }
-            ParsedCriAttribute::UnsupportedAttribute => {}
-        }
-        Ok(())
-    }
-
-    fn read_extension(&mut self, extension: &X509Extension<'_>) -> Result<(), CsrError> {
-        let oid = extension.oid.to_id_string();
-        if oid == SUBJECT_ALT_NAME {
-            self.sans = SubjectAltNames::decode(extension.value)?;
-            return Ok(());
-        }
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                self.wants = Wants::Authority
-            }
-            ParsedExtension::ParseError { .. } => return Err(CsrError::Extension { oid }),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// The first item that comes twice.
-fn refuse_repetition(items: impl Iterator<Item = String>) -> Result<(), String> {
-    let mut seen = std::collections::BTreeSet::new();
-    for item in items {
-        if !seen.insert(item.clone()) {
-            return Err(item);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use der::{Encode as _, Sequence};
 use jiff::Timestamp;
+use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 use super::*;
 
@@ -111,6 +114,28 @@ fn leaf(name: &str, key: &SubjectPublicKey, validity: Validity) -> CertificateTe
         extended_key_usages: vec![ExtendedKeyUsage::ClientAuth],
         role: Role::Leaf,
     }
+}
+
+/// The SubjectPublicKeyInfo of an RSA key with this modulus and the exponent 65537.
+pub(crate) fn rsa_spki(modulus: &[u8]) -> Vec<u8> {
+    #[derive(Sequence)]
+    struct RsaPublicKey<'a> {
+        modulus: UintRef<'a>,
+        exponent: UintRef<'a>,
+    }
+    let key = RsaPublicKey {
+        modulus: UintRef::new(modulus).unwrap(),
+        exponent: UintRef::new(&[1, 0, 1]).unwrap(),
+    };
+    let key = key.to_der().unwrap();
+    let info = SubjectPublicKeyInfoRef {
+        algorithm: AlgorithmIdentifierRef {
+            oid: ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"),
+            parameters: Some(AnyRef::NULL),
+        },
+        subject_public_key: BitStringRef::from_bytes(&key).unwrap(),
+    };
+    info.to_der().unwrap()
 }
 
 /// Runs `openssl` with this input and returns its output; panics with its complaints if it fails.

@@ -29,6 +29,8 @@ pub enum ExtendedKeyUsage {
     EmailProtection,
     TimeStamping,
     OcspSigning,
+    /// The bearer is a registration authority and may enrol others (RFC 6402 §2.10).
+    CmcRa,
     /// Any other purpose, as a dotted OID.
     Oid(String),
 }
@@ -46,7 +48,7 @@ pub enum UsageError {
     },
     /// Not an extended key usage.
     #[error(
-        "`{text}` is no extended key usage: use serverAuth, clientAuth, codeSigning, emailProtection, timeStamping, OCSPSigning or a dotted OID"
+        "`{text}` is no extended key usage: use serverAuth, clientAuth, codeSigning, emailProtection, timeStamping, OCSPSigning, cmcRA or a dotted OID"
     )]
     ExtendedKeyUsage {
         /// What was written.
@@ -110,8 +112,8 @@ impl FromStr for KeyUsage {
     }
 }
 
-/// Names and OIDs (RFC 5280 §4.2.1.12).
-const PURPOSES: [(ExtendedKeyUsage, &str, &str); 6] = [
+/// Names and OIDs (RFC 5280 §4.2.1.12, RFC 6402 §2.10).
+const PURPOSES: [(ExtendedKeyUsage, &str, &str); 7] = [
     (
         ExtendedKeyUsage::ServerAuth,
         "serverAuth",
@@ -142,6 +144,7 @@ const PURPOSES: [(ExtendedKeyUsage, &str, &str); 6] = [
         "OCSPSigning",
         "1.3.6.1.5.5.7.3.9",
     ),
+    (ExtendedKeyUsage::CmcRa, "cmcRA", "1.3.6.1.5.5.7.3.28"),
 ];
 
 impl ExtendedKeyUsage {
@@ -213,12 +216,12 @@ mod tests {
 
     #[test]
     fn other_purposes_are_dotted_oids() {
-        let purpose: ExtendedKeyUsage = "1.3.6.1.5.5.7.3.28".parse().unwrap();
+        let purpose: ExtendedKeyUsage = "1.3.6.1.5.5.7.3.17".parse().unwrap();
         assert_eq!(
             purpose,
-            ExtendedKeyUsage::Oid("1.3.6.1.5.5.7.3.28".to_owned())
+            ExtendedKeyUsage::Oid("1.3.6.1.5.5.7.3.17".to_owned())
         );
-        assert_eq!(purpose.to_string(), "1.3.6.1.5.5.7.3.28");
+        assert_eq!(purpose.to_string(), "1.3.6.1.5.5.7.3.17");
         assert!("client auth".parse::<ExtendedKeyUsage>().is_err());
         assert!("9.9".parse::<ExtendedKeyUsage>().is_err());
     }

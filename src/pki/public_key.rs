@@ -7,7 +7,7 @@ use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use der::{Decode, Encode, Sequence};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use super::Fingerprint;
+use super::{Fingerprint, roca};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -86,6 +86,11 @@ pub enum PublicKeyError {
         "RSA key has an unsafe public exponent or modulus: create a key with the exponent 65537"
     )]
     RsaNumbers,
+    /// An RSA key that a faulty chip made.
+    #[error(
+        "the RSA key can be factored: it was made by a chip with the flaw ROCA (CVE-2017-15361). Update the chip's firmware and make a new key, or make it outside of the chip"
+    )]
+    Roca,
 }
 
 /// RFC 8017 §A.1.1.
@@ -142,6 +147,11 @@ impl SubjectPublicKey {
     /// Kind and size.
     pub fn algorithm(&self) -> PublicKeyAlgorithm {
         self.algorithm
+    }
+
+    /// The content of the BIT STRING; for ECDSA the uncompressed point.
+    pub(super) fn bits(&self) -> &[u8] {
+        &self.bits
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo.
@@ -213,6 +223,7 @@ fn rsa(bits: &[u8]) -> Result<PublicKeyAlgorithm, PublicKeyError> {
         });
     let is_odd = |bytes: &[u8]| bytes.last().is_some_and(|byte| byte & 1 == 1);
     match exponent {
+        Some(65_537..) if roca::is_vulnerable(modulus) => Err(PublicKeyError::Roca),
         Some(65_537..) if is_odd(key.exponent.as_bytes()) && is_odd(modulus) => {
             // At most 8192.
             Ok(PublicKeyAlgorithm::Rsa { bits: size as u16 })
@@ -310,6 +321,44 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn rsa_keys_have_a_smallest_and_a_biggest_size() {
+        let modulus = |bits: usize| {
+            let mut bytes = vec![0xff; bits.div_ceil(8)];
+            bytes[0] >>= (8 - bits % 8) % 8;
+            SubjectPublicKey::from_spki_der(&fixtures::rsa_spki(&bytes))
+        };
+        assert_eq!(
+            modulus(2047),
+            Err(PublicKeyError::RsaTooSmall { bits: 2047 })
+        );
+        assert!(modulus(2048).is_ok() && modulus(8192).is_ok());
+        assert_eq!(modulus(8193), Err(PublicKeyError::RsaTooBig { bits: 8193 }));
+        assert_eq!(
+            modulus(65_536),
+            Err(PublicKeyError::RsaTooBig { bits: 65_536 })
+        );
+    }
+
+    #[test]
+    fn curves_without_a_good_name_are_refused() {
+        for curve in ["P-224", "brainpoolP256r1", "secp256k1", "P-192"] {
+            let curve = format!("ec_paramgen_curve:{curve}");
+            let spki = fixtures::openssl_spki(&["-algorithm", "EC", "-pkeyopt", &curve]);
+            assert_eq!(
+                SubjectPublicKey::from_spki_der(&spki),
+                Err(PublicKeyError::Curve)
+            );
+        }
+        let explicit = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+        let spelled_out = [&explicit[..], &["-pkeyopt", "ec_param_enc:explicit"]].concat();
+        let spki = fixtures::openssl_spki(&spelled_out);
+        assert_eq!(
+            SubjectPublicKey::from_spki_der(&spki),
+            Err(PublicKeyError::Curve)
+        );
     }
 
     #[test]

@@ -1,25 +1,27 @@
 //! The decision: may this principal have this certificate now? An ordered chain of small refusals, then a grant.
 
+mod credentials;
+mod keys;
 mod names;
+
+pub use credentials::may_register;
+pub use keys::{KeyHolder, approval_key};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Authority, Device, Grant, Group, Origin, Principal, Reason, Refusal, RegistrationId,
-    grant::Granted,
+    Authority, Device, Grant, Group, Origin, Principal, Reason, Refusal, RegistrationId, Standing,
+    grant::Granted, view,
 };
 use names::{can_be_recorded, names, names_fit_on_record, subject};
 
 use crate::{
-    api::{DeviceState, Existing, ProvisioningStatus},
-    pki::{Csr, Fingerprint, SubjectPublicKey},
+    api::{DeviceState, ProvisioningStatus},
+    pki::{Csr, Fingerprint, Role, SubjectPublicKey},
 };
 
 /// How many certificates of one identity may be valid beside the newest.
 pub(super) const MOST_PREVIOUS: usize = 16;
-/// How long a password user may retry with a new key after an answer was lost.
-const RETRY_WITH_NEW_KEY: SignedDuration = SignedDuration::from_mins(10);
-
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
@@ -27,21 +29,37 @@ pub enum Asked<'a> {
     Csr(&'a Csr),
     /// A certificate for a key that the operator just made for a Secret.
     OwnKey(&'a SubjectPublicKey),
+    /// A certificate for a key that the operator just made for a device outside. RFC 7030 §4.4.
+    MadeKey {
+        /// What the device asks; its key is ignored.
+        csr: &'a Csr,
+        /// The key that was made.
+        key: &'a SubjectPublicKey,
+    },
 }
 
-impl Asked<'_> {
-    fn key(&self) -> &SubjectPublicKey {
+impl<'a> Asked<'a> {
+    /// The key to be certified.
+    pub fn key(&self) -> &'a SubjectPublicKey {
         match self {
             Self::Csr(csr) => csr.key(),
-            Self::OwnKey(key) => key,
+            Self::OwnKey(key) | Self::MadeKey { key, .. } => key,
         }
     }
 
-    /// SHA-256 of the request, by which a retry is recognised.
+    /// What the device itself asked.
+    pub fn csr(&self) -> Option<&'a Csr> {
+        match self {
+            Self::Csr(csr) | Self::MadeKey { csr, .. } => Some(csr),
+            Self::OwnKey(_) => None,
+        }
+    }
+
+    /// SHA-256 of the request, by which a retry is recognised. A key that was made is not kept, so nothing repeats it.
     pub fn digest(&self) -> Fingerprint {
         match self {
             Self::Csr(csr) => csr.digest(),
-            Self::OwnKey(key) => key.fingerprint(),
+            Self::OwnKey(key) | Self::MadeKey { key, .. } => key.fingerprint(),
         }
     }
 }
@@ -59,6 +77,10 @@ pub struct Situation<'a> {
     pub authority: &'a Authority,
     /// The device.
     pub device: &'a Device,
+    /// Whose the key is already.
+    pub key_holder: &'a KeyHolder,
+    /// Whether the CSR proved that it was made for its TLS connection.
+    pub bound_to_channel: bool,
     /// Whether a new certificate is wanted, or the one that was recorded for the very same request.
     pub purpose: Purpose,
     /// The present moment.
@@ -74,41 +96,98 @@ pub enum Purpose {
     Repetition,
 }
 
+type Rule = fn(&Situation<'_>) -> Result<(), Refusal>;
+
+/// The rules in the order in which they are asked, each with its name for `kubectl devicecert explain`.
+const RULES: [(&str, Rule); 20] = [
+    ("the group gives out certificates", group_is_open),
+    (
+        "the device may have certificates",
+        device_may_have_certificates,
+    ),
+    ("the device is in the group", device_is_in_group),
+    (
+        "the requester may act for the device",
+        principal_may_act_for_device,
+    ),
+    (
+        "an expired certificate is within the recovery window",
+        expired_may_recover,
+    ),
+    ("the credentials may claim the ID", credentials::may_claim),
+    ("the ID matches the group's pattern", |s| {
+        s.group.check_id(&s.device.id)
+    }),
+    (
+        "the CSR is bound to its TLS connection, where it must be",
+        keys::channel_is_bound,
+    ),
+    (
+        "a CA certificate is asked for only where the profile gives one",
+        role_is_right,
+    ),
+    (
+        "the server may make keys, if it is asked to",
+        keys::server_may_make_keys,
+    ),
+    ("the key is of an allowed kind", keys::kind_is_allowed),
+    (
+        "the credentials may replace a live certificate",
+        credentials::may_replace,
+    ),
+    ("the record has room", record_has_room),
+    ("the subject is the device's", |s| subject(s).map(|_| ())),
+    ("the alternative names are the device's", |s| {
+        names(s).map(|_| ())
+    }),
+    ("the alternative names fit on the record", |s| {
+        names_fit_on_record(&names(s)?)
+    }),
+    ("the alternative names are within allowedNames", |s| {
+        s.group.allowed_names.check(&names(s)?, &s.device.id)
+    }),
+    ("the key belongs to nobody else", keys::key_is_free),
+    ("the group's own rules hold", own_rules_hold),
+    (
+        "a person has approved the key, where one must",
+        keys::key_is_approved,
+    ),
+];
+
 /// Decides. This is the only way to a [`Grant`] for a device.
 pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
-    group_is_open(situation)?;
-    device_may_have_certificates(situation)?;
-    principal_may_act_for_device(situation)?;
-    situation.group.check_id(&situation.device.id)?;
-    no_authority_is_asked_for(situation)?;
-    key_is_allowed(situation)?;
-    password_may_replace(situation)?;
-    record_has_room(situation)?;
-    let subject = subject(situation)?;
-    let names = names(situation)?;
-    names_fit_on_record(&names)?;
-    situation
-        .group
-        .allowed_names
-        .check(&names, &situation.device.id)?;
-    let requested_subject = match situation.asked {
-        Asked::Csr(csr) if !csr.subject().is_empty() && !csr.subject().same_text(&subject) => {
-            Some(csr.subject().clone())
-        }
-        _ => None,
+    for (_, rule) in RULES {
+        rule(situation)?;
     }
-    .filter(can_be_recorded);
+    let subject = subject(situation)?;
+    let requested_subject = situation
+        .asked
+        .csr()
+        .map(Csr::subject)
+        .filter(|asked| !asked.is_empty() && !asked.same_text(&subject))
+        .filter(|asked| can_be_recorded(asked))
+        .cloned();
     let granted = Granted {
         subject,
         requested_subject,
-        names,
+        names: names(situation)?,
         key: situation.asked.key().clone(),
+        role: situation.group.role,
         key_usages: situation.group.key_usages.clone(),
         extended_key_usages: situation.group.extended_key_usages.clone(),
         lifespan: situation.group.lifespan,
         request_digest: situation.asked.digest(),
+        token_use: credentials::token_use(situation),
     };
     Grant::new(granted, situation.authority.usable()?, situation.now)
+}
+
+/// Every rule by name, with what it says of this situation; unlike [`authorize`] it does not stop at the first refusal.
+pub fn explain(situation: &Situation<'_>) -> Vec<(&'static str, Result<(), Refusal>)> {
+    RULES
+        .iter()
+        .map(|(name, rule)| (*name, rule(situation)))
+        .collect()
 }
 
 fn refuse<T>(reason: Reason, message: String) -> Result<T, Refusal> {
@@ -165,16 +244,20 @@ fn device_may_have_certificates(s: &Situation<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn principal_may_act_for_device(s: &Situation<'_>) -> Result<(), Refusal> {
-    if s.device.namespace != s.group.namespace || s.device.group != s.group.name {
-        return refuse(
-            Reason::WrongGroup,
-            format!(
-                "device {} is in group {}/{}, not in {}/{}: use the path of its own group",
-                s.device.id, s.device.namespace, s.device.group, s.group.namespace, s.group.name
-            ),
-        );
+fn device_is_in_group(s: &Situation<'_>) -> Result<(), Refusal> {
+    if s.device.namespace == s.group.namespace && s.device.group == s.group.name {
+        return Ok(());
     }
+    refuse(
+        Reason::WrongGroup,
+        format!(
+            "device {} is in group {}/{}, not in {}/{}: use the path of its own group",
+            s.device.id, s.device.namespace, s.device.group, s.group.namespace, s.group.name
+        ),
+    )
+}
+
+fn principal_may_act_for_device(s: &Situation<'_>) -> Result<(), Refusal> {
     match (s.principal, &s.device.origin) {
         (Principal::Operator, Origin::Secret(_) | Origin::Request) => Ok(()),
         (Principal::Operator, Origin::Outside) => refuse(
@@ -191,92 +274,133 @@ fn principal_may_act_for_device(s: &Situation<'_>) -> Result<(), Refusal> {
                 s.device.id
             ),
         ),
-        (Principal::Device { certificate }, Origin::Outside) => {
-            if s.device.has_live(certificate.fingerprint(), s.now) {
-                Ok(())
-            } else {
-                refuse(
-                    Reason::UnknownCertificate,
-                    format!(
-                        "the client certificate is not a live certificate on record for {}",
-                        s.device.id
-                    ),
-                )
-            }
-        }
-        (Principal::Password { .. }, Origin::Outside) => Ok(()),
-    }
-}
-
-fn no_authority_is_asked_for(s: &Situation<'_>) -> Result<(), Refusal> {
-    match s.asked {
-        Asked::Csr(csr) if csr.asks_for_ca() => refuse(
-            Reason::AuthorityNotAllowed,
-            "the CSR asks for CA:TRUE: remove basicConstraints from it, this group certifies devices only".into(),
-        ),
-        _ => Ok(()),
-    }
-}
-
-fn key_is_allowed(s: &Situation<'_>) -> Result<(), Refusal> {
-    let algorithm = s.asked.key().algorithm();
-    if s.group.allowed_keys.is_empty() || s.group.allowed_keys.contains(&algorithm) {
-        return Ok(());
-    }
-    let allowed: Vec<String> = s
-        .group
-        .allowed_keys
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    refuse(
-        Reason::KeyNotAllowed,
-        format!(
-            "the key is {algorithm}, but the group allows {}: make a key of that kind",
-            allowed.join(", ")
-        ),
-    )
-}
-
-fn password_may_replace(s: &Situation<'_>) -> Result<(), Refusal> {
-    let Principal::Password { user } = s.principal else {
-        return Ok(());
-    };
-    let Some(rules) = &s.group.passwords else {
-        return refuse(
-            Reason::PasswordsDisabled,
-            "this group does not accept passwords".into(),
-        );
-    };
-    let Some(live) = s.device.live(s.now).filter(|_| s.purpose == Purpose::New) else {
-        return Ok(());
-    };
-    match rules.existing {
-        Existing::Any => Ok(()),
-        Existing::Never => refuse(
-            Reason::CertificateExists,
-            format!(
-                "{} has a live certificate: renew with that certificate instead of the password",
-                s.device.id
-            ),
-        ),
-        Existing::SameKey => {
-            let key = s.asked.key().fingerprint();
-            let lost_answer = live.requester == format!("Password/{user}")
-                && s.now.duration_since(live.issued_at()) <= RETRY_WITH_NEW_KEY;
-            if lost_answer || s.device.live_keys(s.now).any(|known| known == key) {
+        (
+            Principal::Device {
+                certificate,
+                standing,
+            },
+            Origin::Outside,
+        ) => {
+            let fingerprint = certificate.fingerprint();
+            let on_record = match standing {
+                Standing::Valid => s.device.has_live(fingerprint, s.now),
+                Standing::Expired => s
+                    .device
+                    .current
+                    .as_ref()
+                    .is_some_and(|newest| newest.fingerprint == fingerprint),
+            };
+            if on_record {
                 return Ok(());
             }
+            if *standing == Standing::Expired {
+                return refuse(
+                    Reason::CertificateExpired,
+                    format!(
+                        "the client certificate has expired, and {} has a newer one: only the newest may recover",
+                        s.device.id
+                    ),
+                );
+            }
             refuse(
-                Reason::SameKeyRequired,
+                Reason::UnknownCertificate,
                 format!(
-                    "{} has a live certificate, and the password may renew it only with the same key: use that key, or \
-                     renew with the certificate",
+                    "the client certificate is not a live certificate on record for {}",
                     s.device.id
                 ),
             )
         }
+        (
+            Principal::Password { .. }
+            | Principal::Bootstrap { .. }
+            | Principal::Token { .. }
+            | Principal::RegistrationAuthority { .. },
+            Origin::Outside,
+        ) => Ok(()),
     }
+}
+
+/// Only a group that says so lets an expired certificate renew, only the newest one, and only for a while.
+fn expired_may_recover(s: &Situation<'_>) -> Result<(), Refusal> {
+    let Principal::Device {
+        certificate,
+        standing: Standing::Expired,
+    } = s.principal
+    else {
+        return Ok(());
+    };
+    let end = certificate.validity().not_after;
+    let expired = |way_out: &str| {
+        refuse(
+            Reason::CertificateExpired,
+            format!("the client certificate expired at {end}: {way_out}"),
+        )
+    };
+    let Some(window) = s.group.recovery_window else {
+        return expired("enrol anew in another way");
+    };
+    let last = end.checked_add(SignedDuration::from_secs(window.as_seconds()));
+    if last.is_ok_and(|last| last < s.now) {
+        return expired(&format!(
+            "the group lets expired certificates renew for {window} only; enrol anew in another way"
+        ));
+    }
+    Ok(())
+}
+
+/// CA:TRUE is given only by a profile that says so, and never slips in from a CSR.
+fn role_is_right(s: &Situation<'_>) -> Result<(), Refusal> {
+    let asks = s.asked.csr().is_some_and(Csr::asks_for_ca);
+    match s.group.role {
+        Role::Leaf if asks => refuse(
+            Reason::AuthorityNotAllowed,
+            "the CSR asks for CA:TRUE: remove basicConstraints from it, this group certifies devices only".into(),
+        ),
+        Role::Leaf => Ok(()),
+        Role::Authority { path_length } => {
+            let room = s.authority.usable()?.path_length();
+            let below = path_length.unwrap_or(0);
+            match room {
+                Some(room) if room <= below => refuse(
+                    Reason::AuthorityNotAllowed,
+                    format!(
+                        "CertificateAuthority {}/{} has pathLength {room}, so it cannot certify a CA with pathLength {below}: let the                          group use an authority with more room",
+                        s.authority.namespace, s.authority.name
+                    ),
+                ),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// A rule that cannot be evaluated does not hold.
+fn own_rules_hold(s: &Situation<'_>) -> Result<(), Refusal> {
+    if s.group.rules.is_empty() {
+        return Ok(());
+    }
+    let variables = view::of_decision(s.principal, &s.asked, s.device);
+    for (expression, message) in &s.group.rules {
+        let words = |fallback: String| message.clone().unwrap_or(fallback);
+        match expression.is_true(&variables) {
+            Ok(true) => {}
+            Ok(false) => {
+                return refuse(
+                    Reason::RuleViolated,
+                    words(format!("the group's rule {expression} does not hold")),
+                );
+            }
+            Err(why) => {
+                return refuse(
+                    Reason::RuleViolated,
+                    words(format!(
+                        "the group's rule {expression} cannot be evaluated for this request: {why}"
+                    )),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A device that asks too often waits. The operator itself asks only when a Secret needs it, and then the oldest record makes

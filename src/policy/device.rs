@@ -1,12 +1,12 @@
 //! A DeviceIdentity, compiled: its ID, where its key comes from, and the certificates on record.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Reason, Refusal, RegistrationId};
 use crate::{
-    api::{self, DeviceState},
+    api::{self, ApprovalDecision, DeviceState},
     pki::{Fingerprint, Name, SubjectAltNames, Validity},
 };
 
@@ -25,12 +25,29 @@ pub struct Device {
     pub origin: Origin,
     /// What its owner allows it.
     pub state: DeviceState,
+    /// metadata.uid; empty for one that is not registered yet.
+    pub uid: String,
+    /// metadata.labels.
+    pub labels: BTreeMap<String, String>,
+    /// A person's decision about one key.
+    pub approval: Option<Approved>,
     /// The alternative names that its owner declared.
     pub declared_names: SubjectAltNames,
     /// The newest certificate on record.
     pub current: Option<Recorded>,
     /// Older certificates on record: fingerprint, key fingerprint, notAfter.
     pub previous: Vec<(Fingerprint, Fingerprint, Timestamp)>,
+}
+
+/// A person's decision about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approved {
+    /// What was decided.
+    pub decision: ApprovalDecision,
+    /// About which key.
+    pub key: Fingerprint,
+    /// Why, in the person's words.
+    pub reason: Option<String>,
 }
 
 /// Where a device's key is.
@@ -106,6 +123,9 @@ impl Device {
                 (None, None) => Origin::Outside,
             },
             state: object.spec.state,
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            labels: object.metadata.labels.clone().unwrap_or_default(),
+            approval: object.spec.approval.as_ref().map(approved).transpose()?,
             declared_names: declared_names(&object.spec)?,
             current: status
                 .and_then(|s| s.certificate.as_ref())
@@ -129,6 +149,9 @@ impl Device {
             group: group.into(),
             origin: Origin::Outside,
             state: DeviceState::Active,
+            uid: String::new(),
+            labels: BTreeMap::new(),
+            approval: None,
             declared_names: SubjectAltNames::default(),
             current: None,
             previous: Vec::new(),
@@ -170,6 +193,20 @@ fn declared_names(spec: &api::DeviceIdentitySpec) -> Result<SubjectAltNames, Ref
             Reason::InvalidSpec,
             format!("spec.dnsNames, ipAddresses or uris: {e}"),
         )
+    })
+}
+
+fn approved(approval: &api::KeyApproval) -> Result<Approved, Refusal> {
+    let key = Fingerprint::from_str(&approval.key_fingerprint).map_err(|e| {
+        Refusal::new(
+            Reason::InvalidSpec,
+            format!("spec.approval.keyFingerprint: {e}"),
+        )
+    })?;
+    Ok(Approved {
+        decision: approval.decision,
+        key,
+        reason: approval.reason.clone(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Reason, Refusal};
+use super::{Reason, Refusal, TokenUse};
 use crate::pki::{
     Certificate, CertificateTemplate, Clipped, ExtendedKeyUsage, Fingerprint, KeyUsage, Lifespan,
     Name, Role, Serial, SubjectAltNames, SubjectPublicKey, Validity,
@@ -54,6 +54,8 @@ pub struct Grant {
     clipped: Clipped,
     issuer: Fingerprint,
     request_digest: Fingerprint,
+    role: Role,
+    token_use: Option<TokenUse>,
 }
 
 /// What [`Grant::new`] needs beside the issuer and the time.
@@ -62,6 +64,8 @@ pub(super) struct Granted {
     pub requested_subject: Option<Name>,
     pub names: SubjectAltNames,
     pub key: SubjectPublicKey,
+    pub role: Role,
+    pub token_use: Option<TokenUse>,
     pub key_usages: Vec<KeyUsage>,
     pub extended_key_usages: Vec<ExtendedKeyUsage>,
     pub lifespan: Lifespan,
@@ -92,6 +96,8 @@ impl Grant {
             clipped,
             issuer: issuer.fingerprint(),
             request_digest: granted.request_digest,
+            role: granted.role,
+            token_use: granted.token_use,
         })
     }
 
@@ -105,13 +111,18 @@ impl Grant {
             sans: self.names.clone(),
             key_usages: self.key_usages.clone(),
             extended_key_usages: self.extended_key_usages.clone(),
-            role: Role::Leaf,
+            role: self.role,
         }
     }
 
     /// The fingerprint of the only CA certificate that may sign this.
     pub fn issuer(&self) -> Fingerprint {
         self.issuer
+    }
+
+    /// The key to be certified.
+    pub fn key(&self) -> &SubjectPublicKey {
+        &self.key
     }
 
     /// The subject to be certified.
@@ -137,6 +148,11 @@ impl Grant {
     /// Whether the issuer's end made the certificate shorter than the profile asks.
     pub fn clipped(&self) -> Clipped {
         self.clipped
+    }
+
+    /// Whether a one-time token must be consumed before this may be signed; `None` where there is no token.
+    pub fn token_use(&self) -> Option<TokenUse> {
+        self.token_use
     }
 
     /// SHA-256 of the request.
@@ -168,6 +184,8 @@ pub fn server_grant(
         names,
         request_digest: key.fingerprint(),
         key,
+        role: Role::Leaf,
+        token_use: None,
         key_usages: vec![KeyUsage::DigitalSignature],
         extended_key_usages: vec![ExtendedKeyUsage::ServerAuth],
         lifespan,

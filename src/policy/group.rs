@@ -1,15 +1,29 @@
 //! An EnrollmentGroup, compiled: every text in it has become a type, or the group is invalid and gives out nothing.
 
-use regex::Regex;
+mod authentication;
 
-use super::{AllowedNames, Reason, Refusal, RegistrationId, RetryInterval};
+pub use authentication::{
+    AuthorityRule, BootstrapRules, IdMapping, PasswordRules, TokenRules, UserRule,
+};
+
+use super::{
+    AllowedNames, Expression, GroupKey, IdRule, Reason, Refusal, RegistrationId, RetryInterval,
+};
 use crate::{
-    api::{self, Existing, ProvisioningStatus, Registration},
+    api::{
+        self, Approval, ChangeSubjectName, ChannelBinding, Pending, ProvisioningStatus,
+        ServerKeygen,
+    },
     pki::{
-        ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Lifespan, NameTemplate, PublicKeyAlgorithm,
+        ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Lifespan, NameTemplate, PublicKeyAlgorithm, Role,
         Threshold,
     },
 };
+
+/// What the expressions of a group's rules can see.
+pub(super) const RULE_VARIABLES: [&str; 3] = ["principal", "csr", "device"];
+/// id-kp-cmcRA, RFC 6402 §2.10.
+pub(super) const CMC_RA: &str = "1.3.6.1.5.5.7.3.28";
 
 /// The rules of a group, ready to be applied.
 #[derive(Clone, Debug)]
@@ -26,14 +40,38 @@ pub struct Group {
     pub provisioning: ProvisioningStatus,
     /// How passwords authenticate, where they do.
     pub passwords: Option<PasswordRules>,
-    /// Which IDs may be here; `None` allows all.
-    pub pattern: Option<Regex>,
+    /// How certificates from elsewhere authenticate, where they do.
+    pub bootstrap: Option<BootstrapRules>,
+    /// How one-time tokens authenticate, where they do.
+    pub tokens: Option<TokenRules>,
+    /// Who may enrol others.
+    pub registration_authorities: Vec<AuthorityRule>,
+    /// For how long after it expired a certificate may renew; `None` is not at all.
+    pub recovery_window: Option<Lifespan>,
+    /// Whether CSRs must prove that they were made for their TLS connection.
+    pub channel_binding: ChannelBinding,
+    /// Whether a person must approve keys.
+    pub approval: Approval,
+    /// How a request that waits for approval is answered.
+    pub pending: Pending,
+    /// How registration IDs follow from CSRs, and which may be here.
+    pub ids: IdRule,
+    /// Conditions, each with what to tell the requester if it does not hold.
+    pub rules: Vec<(Expression, Option<String>)>,
+    /// How much devices may use up.
+    pub limits: api::Limits,
     /// Which alternative names may be granted.
     pub allowed_names: AllowedNames,
     /// How long certificates live.
     pub lifespan: Lifespan,
     /// The subject of certificates.
     pub subject: NameTemplate,
+    /// Whether certificates are for devices or for authorities.
+    pub role: Role,
+    /// Whether the operator makes keys for devices outside.
+    pub server_keygen: ServerKeygen,
+    /// Whether a renewal may change names.
+    pub change_subject_name: ChangeSubjectName,
     /// The key usages of certificates.
     pub key_usages: Vec<KeyUsage>,
     /// The extended key usages of certificates.
@@ -48,17 +86,6 @@ pub struct Group {
     pub retry: RetryInterval,
     /// Whether the operator makes a new key at each renewal.
     pub rotate_key: bool,
-}
-
-/// How passwords authenticate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PasswordRules {
-    /// The Secret with the htpasswd file, in the same namespace.
-    pub secret: String,
-    /// Whether unknown IDs may register.
-    pub registration: Registration,
-    /// What a password may do to an ID with a live certificate.
-    pub existing: Existing,
 }
 
 impl Group {
@@ -85,18 +112,20 @@ impl Group {
                 &"certificates live at least a minute: write 60s or more",
             ));
         }
-        let pattern = spec
-            .registration_id
-            .pattern
-            .as_ref()
-            .map(|pattern| {
-                regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-                    .case_insensitive(true)
-                    .size_limit(1 << 18)
-                    .build()
+        let ids =
+            IdRule::compile(&spec.registration_id).map_err(|e| invalid("registrationId", &e))?;
+        let rules = spec
+            .rules
+            .iter()
+            .zip(0..)
+            .map(|(rule, position)| {
+                let compiled = Expression::compile(&rule.expression, &RULE_VARIABLES)
+                    .map_err(|e| invalid(&format!("rules[{position}].expression"), &e))?;
+                Ok((compiled, rule.message.clone()))
             })
-            .transpose()
-            .map_err(|e| invalid("registrationId.pattern", &e))?;
+            .collect::<Result<_, Refusal>>()?;
+        let authentication = &spec.authentication;
+        let in_authentication = |e: String| invalid("authentication", &e);
         let subject =
             NameTemplate::parse(&profile.subject).map_err(|e| invalid("profile.subject", &e))?;
         if profile.subject.to_ascii_lowercase().contains("system:") {
@@ -119,26 +148,47 @@ impl Group {
             authority: spec.authority_ref.name.clone(),
             terminating: object.metadata.deletion_timestamp.is_some(),
             provisioning: spec.provisioning_status,
-            passwords: spec
-                .authentication
+            passwords: authentication
                 .passwords
                 .as_ref()
-                .map(|passwords| PasswordRules {
-                    secret: passwords.secret_ref.name.clone(),
-                    registration: passwords.registration,
-                    existing: passwords.existing,
-                }),
-            pattern,
+                .map(PasswordRules::compile)
+                .transpose()
+                .map_err(in_authentication)?,
+            bootstrap: authentication
+                .bootstrap
+                .as_ref()
+                .map(BootstrapRules::compile)
+                .transpose()
+                .map_err(in_authentication)?,
+            tokens: authentication.tokens.as_ref().map(|tokens| TokenRules {
+                registration: tokens.registration,
+            }),
+            registration_authorities: authentication
+                .registration_authorities
+                .iter()
+                .map(AuthorityRule::compile)
+                .collect::<Result<_, _>>()
+                .map_err(in_authentication)?,
+            recovery_window: authentication
+                .recovery_window
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|e| invalid("authentication.recoveryWindow", &e))?,
+            channel_binding: authentication.channel_binding,
+            approval: spec.approval,
+            pending: spec.pending,
+            ids,
+            rules,
+            limits: spec.limits.clone(),
             allowed_names,
             lifespan,
             subject,
-            key_usages: profile.key_usages.iter().copied().map(key_usage).collect(),
-            extended_key_usages: profile
-                .extended_key_usages
-                .iter()
-                .copied()
-                .map(extended_key_usage)
-                .collect(),
+            role: role(profile),
+            server_keygen: profile.server_keygen,
+            change_subject_name: profile.change_subject_name,
+            key_usages: key_usages(profile),
+            extended_key_usages: extended_key_usages(profile),
             allowed_keys: profile
                 .allowed_keys
                 .iter()
@@ -154,19 +204,63 @@ impl Group {
         })
     }
 
-    /// Refuses an ID that does not match the group's pattern. Case does not matter.
-    pub fn check_id(&self, id: &RegistrationId) -> Result<(), Refusal> {
-        match &self.pattern {
-            Some(pattern) if !pattern.is_match(id.folded()) => Err(Refusal::new(
-                Reason::RegistrationIdNotAllowed,
-                format!(
-                    "the registration ID {id} does not match the pattern of group {}/{}",
-                    self.namespace, self.name
-                ),
-            )),
-            _ => Ok(()),
+    /// Namespace and name.
+    pub fn key(&self) -> GroupKey {
+        GroupKey {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
         }
     }
+
+    /// Refuses an ID that does not match the group's pattern. Case does not matter.
+    pub fn check_id(&self, id: &RegistrationId) -> Result<(), Refusal> {
+        if self.ids.takes(id) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::RegistrationIdNotAllowed,
+            format!(
+                "the registration ID {id} does not match the pattern of group {}/{}",
+                self.namespace, self.name
+            ),
+        ))
+    }
+}
+
+fn role(profile: &api::Profile) -> Role {
+    if !profile.is_ca {
+        return Role::Leaf;
+    }
+    let path_length = profile.path_length.unwrap_or(0);
+    Role::Authority {
+        // The schema bounds it.
+        path_length: Some(u8::try_from(path_length).unwrap_or(0)),
+    }
+}
+
+/// A CA signs certificates and CRLs, and itself in TLS; what the profile says is for devices.
+fn key_usages(profile: &api::Profile) -> Vec<KeyUsage> {
+    if profile.is_ca {
+        return vec![
+            KeyUsage::DigitalSignature,
+            KeyUsage::KeyCertSign,
+            KeyUsage::CrlSign,
+        ];
+    }
+    profile.key_usages.iter().copied().map(key_usage).collect()
+}
+
+/// In a CA, purposes would bind everybody below it, so it gets none.
+fn extended_key_usages(profile: &api::Profile) -> Vec<ExtendedKeyUsage> {
+    if profile.is_ca {
+        return Vec::new();
+    }
+    let own = profile.extended_key_usages.iter().copied();
+    let authority = profile
+        .registration_authority
+        .then(|| CMC_RA.parse().ok())
+        .flatten();
+    own.map(extended_key_usage).chain(authority).collect()
 }
 
 /// The algorithm that an API value names.

@@ -3,27 +3,42 @@
 //! The one sentence: [`authorize()`] is the only way to a [`Grant`], and a [`Grant`] is the only thing that is signed.
 
 mod allowed_names;
+pub mod approval_policy;
+mod attributes;
 mod authorize;
+mod bootstrap;
 mod condition;
 mod device;
+mod expression;
 mod grant;
 mod group;
+mod id_rule;
 mod label;
 mod principal;
 mod reason;
 mod record;
 mod registration_id;
 mod renewal;
+mod token;
+mod view;
 
 pub use allowed_names::AllowedNames;
-pub use authorize::{Asked, Purpose, Situation, authorize};
+pub use authorize::{
+    Asked, KeyHolder, Purpose, Situation, approval_key, authorize, explain, may_register,
+};
 pub use condition::{Statement, set_condition};
-pub use device::{Device, Origin, Recorded};
+pub use device::{Approved, Device, Origin, Recorded};
+pub use expression::{Expression, Variable};
 pub use grant::{Authority, Grant, server_grant};
-pub use group::{Group, PasswordRules, key_algorithm};
+pub use group::{
+    AuthorityRule, BootstrapRules, Group, IdMapping, PasswordRules, TokenRules, UserRule,
+    key_algorithm,
+};
+pub use id_rule::IdRule;
 pub use label::{GroupKey, Labels};
-pub use principal::Principal;
+pub use principal::{Principal, Standing};
 pub use reason::{Reason, Refusal};
 pub use record::{Recording, certificate_ready, record, secret_ready};
 pub use registration_id::RegistrationId;
 pub use renewal::{RetryInterval, renewal_time};
+pub use token::{Token, TokenText, TokenUse};

@@ -47,6 +47,8 @@ reasons! {
     // Things that wait for another object or a person.
     /// A person must approve the request first.
     PendingApproval,
+    /// A person must approve the request first; the group answers that with a refusal (pending: Reject).
+    ApprovalRequired,
     /// A person denied the request.
     Denied,
     /// The group wants manual approval, but nothing in the cluster protects the approval from its own devices' owners.
@@ -71,6 +73,8 @@ reasons! {
     KeyMismatch,
     /// The object is being deleted, but certificates that are still valid depend on it.
     InUse,
+    /// The group makes CAs under a root that also signs devices, and nothing limits the names that those CAs may certify.
+    UnconstrainedAuthority,
     /// The object's specification cannot be carried out.
     InvalidSpec,
     /// The status that recorded the certificates is gone, while the Secret shows that there was one.

@@ -54,6 +54,7 @@ pub fn record(status: &DeviceIdentityStatus, recording: &Recording<'_>) -> Devic
         .filter(|past| past.not_after.0 > now)
         .take(MOST_PREVIOUS)
         .collect();
+    status.pending_request = None;
     let renewed = device.current.is_some();
     let validity = certificate.validity();
     status.certificate = Some(DeviceCertificate {

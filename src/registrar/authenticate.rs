@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{CertificateAuthority, DeviceIdentity},
     pki::Certificate,
-    policy::{Group, Principal, Reason, Refusal, RegistrationId},
+    policy::{Group, Principal, Reason, Refusal, RegistrationId, Standing, TokenText},
 };
 
 /// How long a user name may be; it goes on record.
@@ -22,6 +22,15 @@ pub(super) struct Authenticated {
     pub device: Option<Arc<DeviceIdentity>>,
 }
 
+impl Authenticated {
+    fn somebody(principal: Principal) -> Self {
+        Self {
+            principal,
+            device: None,
+        }
+    }
+}
+
 impl LocalRegistrar {
     /// A client certificate decides where there is one: a bad one beside a good password is refused, not ignored.
     pub(super) async fn authenticate(
@@ -30,24 +39,31 @@ impl LocalRegistrar {
         group: &Group,
         now: Timestamp,
     ) -> Result<Authenticated, Rejection> {
-        if let Some(leaf) = credentials.chain.first() {
-            return self.by_certificate(leaf, group, now).await;
+        if let Some((leaf, issuers)) = credentials.chain.split_first() {
+            return self.by_certificate(leaf, issuers, group, now).await;
         }
-        if let Some(Authorization::Basic(basic)) = &credentials.authorization {
-            return self.by_password(basic, group).await;
-        }
-        let message = match group.passwords {
-            Some(_) => {
-                "send a user name and password (HTTP Basic), or the device's certificate in TLS"
+        match &credentials.authorization {
+            Some(Authorization::Basic(basic)) => match TokenText::parse(&basic.password) {
+                Some(token) => self.by_token(&token, group).await,
+                None => self.by_password(basic, group).await,
+            },
+            Some(Authorization::Bearer(bearer)) => match TokenText::parse(&bearer.0) {
+                Some(token) => self.by_token(&token, group).await,
+                None => {
+                    Err(Refusal::new(Reason::WrongToken, "the bearer token is none of ours").into())
+                }
+            },
+            None => {
+                let message = format!("send {}", ways_in(group));
+                Err(Refusal::new(Reason::CredentialsMissing, message).into())
             }
-            None => "send the device's certificate in TLS: this group does not accept passwords",
-        };
-        Err(Refusal::new(Reason::CredentialsMissing, message).into())
+        }
     }
 
     async fn by_certificate(
         &self,
         leaf: &[u8],
+        issuers: &[Vec<u8>],
         group: &Group,
         now: Timestamp,
     ) -> Result<Authenticated, Rejection> {
@@ -56,20 +72,28 @@ impl LocalRegistrar {
         let certificate = Certificate::from_der(leaf)
             .map_err(|e| unknown(&format!("the client certificate cannot be read: {e}")))?;
         let validity = certificate.validity();
-        if now < validity.not_before || now >= validity.not_after {
-            return Err(Refusal::new(
+        let expired = now >= validity.not_after;
+        let not_valid = || {
+            Refusal::new(
                 Reason::CertificateExpired,
                 format!(
                     "the client certificate is valid from {} until {} only: enrol anew in another way",
                     validity.not_before, validity.not_after
                 ),
             )
-            .into());
+        };
+        if now < validity.not_before {
+            return Err(not_valid().into());
         }
-        let device = self
-            .device_of(&certificate, group)
-            .await?
-            .ok_or_else(|| unknown("the client certificate is on no device's record here"))?;
+        let Some(device) = self.device_of(&certificate, group).await? else {
+            if expired {
+                return Err(not_valid().into());
+            }
+            return self
+                .by_bootstrap(certificate, issuers, group, now)
+                .await
+                .map(Authenticated::somebody);
+        };
         if !self.signed_by_own_authority(&device, &certificate) {
             return Err(unknown(
                 "the client certificate was not signed by the authority that is on its record",
@@ -78,6 +102,11 @@ impl LocalRegistrar {
         Ok(Authenticated {
             principal: Principal::Device {
                 certificate: Box::new(certificate),
+                standing: if expired {
+                    Standing::Expired
+                } else {
+                    Standing::Valid
+                },
             },
             device: Some(device),
         })
@@ -98,38 +127,43 @@ impl LocalRegistrar {
             return Ok(Some(device));
         }
         // Anybody can make a certificate; only one that an authority here has signed is worth a question to the API server.
-        if !self.is_signed_here(certificate, &group.namespace) {
+        if !self.is_signed_here(certificate, Some(&group.namespace)) {
             return Ok(None);
         }
-        let Some(Ok(id)) = certificate
-            .subject()
-            .common_name()
-            .map(|name| RegistrationId::parse(&name))
-        else {
+        let Some(name) = certificate.subject().common_name() else {
             return Ok(None);
         };
-        let device = self
-            .read_device(&group.namespace, &id.object_name())
-            .await?;
-        let recorded = |device: &DeviceIdentity| {
-            let text = fingerprint.to_string();
-            device.status.as_ref().is_some_and(|status| {
-                status
-                    .certificate
-                    .as_ref()
-                    .is_some_and(|current| current.fingerprint == text)
-                    || status.previous.iter().any(|past| past.fingerprint == text)
-            })
-        };
-        Ok(device.filter(recorded).map(Arc::new))
+        // The common name is the ID, or leads to it by the group's template.
+        let ids = [RegistrationId::parse(&name), group.ids.id_of(&name)];
+        let mut names: Vec<String> = ids
+            .into_iter()
+            .flatten()
+            .map(|id| id.object_name())
+            .collect();
+        names.dedup();
+        for name in names {
+            if let Some(device) = self.read_device(&group.namespace, &name).await?
+                && has_on_record(&device, &fingerprint.to_string())
+            {
+                return Ok(Some(Arc::new(device)));
+            }
+        }
+        Ok(None)
     }
 
-    fn is_signed_here(&self, certificate: &Certificate, namespace: &str) -> bool {
-        let authorities = self.fleet().authorities();
-        let here = authorities
+    /// Whether one of the authorities here signed a certificate; `namespace` narrows that to its own.
+    pub(super) fn is_signed_here(
+        &self,
+        certificate: &Certificate,
+        namespace: Option<&str>,
+    ) -> bool {
+        self.fleet()
+            .authorities()
             .iter()
-            .filter(|authority| authority.metadata.namespace.as_deref() == Some(namespace));
-        here.filter_map(|authority| authority_chain(authority)?.into_iter().next())
+            .filter(|authority| {
+                namespace.is_none() || authority.metadata.namespace.as_deref() == namespace
+            })
+            .filter_map(|authority| authority_chain(authority)?.into_iter().next())
             .any(|authority| certificate.is_signed_by(&authority))
     }
 
@@ -170,7 +204,14 @@ impl LocalRegistrar {
         group: &Group,
     ) -> Result<Authenticated, Rejection> {
         let Some(rules) = &group.passwords else {
-            let message = "this group does not accept passwords: use the device's certificate";
+            if group.tokens.is_some() {
+                let message = "the password is none of this group's tokens: ask for one, it is printed by kubectl devicecert token";
+                return Err(Refusal::new(Reason::WrongToken, message).into());
+            }
+            let message = format!(
+                "this group does not accept passwords: send {}",
+                ways_in(group)
+            );
             return Err(Refusal::new(Reason::PasswordsDisabled, message).into());
         };
         if basic.user.len() > LONGEST_USER {
@@ -181,13 +222,62 @@ impl LocalRegistrar {
             .await?
             .verify(basic)
             .await?;
-        Ok(Authenticated {
-            principal: Principal::Password {
-                user: basic.user.clone(),
-            },
-            device: None,
-        })
+        Ok(Authenticated::somebody(Principal::Password {
+            user: basic.user.clone(),
+        }))
     }
+
+    async fn by_token(&self, text: &TokenText, group: &Group) -> Result<Authenticated, Rejection> {
+        if group.tokens.is_none() {
+            let message = format!("this group does not accept tokens: send {}", ways_in(group));
+            return Err(Refusal::new(Reason::TokensDisabled, message).into());
+        }
+        let wrong = || {
+            Refusal::new(
+                Reason::WrongToken,
+                "the token is unknown, or not for this group: ask for another",
+            )
+        };
+        let token = self
+            .read_token(&group.namespace, text.name())
+            .await?
+            .filter(|token| token.proves(text, &group.name))
+            .ok_or_else(wrong)?;
+        Ok(Authenticated::somebody(Principal::Token {
+            token: Box::new(token),
+        }))
+    }
+}
+
+/// What a requester may send to prove itself, in words.
+fn ways_in(group: &Group) -> String {
+    let ways = [
+        group
+            .passwords
+            .as_ref()
+            .map(|_| "a user name and password (HTTP Basic)"),
+        group
+            .tokens
+            .as_ref()
+            .map(|_| "a one-time token (as the password, or as Bearer)"),
+        group
+            .bootstrap
+            .as_ref()
+            .map(|_| "a bootstrap certificate in TLS"),
+        Some("the device's certificate in TLS"),
+    ];
+    let ways: Vec<&str> = ways.into_iter().flatten().collect();
+    ways.join(", or ")
+}
+
+/// Whether a certificate is on a device's record.
+pub(super) fn has_on_record(device: &DeviceIdentity, fingerprint: &str) -> bool {
+    device.status.as_ref().is_some_and(|status| {
+        let newest = status.certificate.iter().map(|newest| &newest.fingerprint);
+        newest
+            .chain(status.previous.iter().map(|past| &past.fingerprint))
+            .any(|known| known == fingerprint)
+    })
 }
 
 fn is_certified_as(authority: &CertificateAuthority, fingerprint: &str) -> bool {

@@ -1,23 +1,24 @@
 //! Enrolment from outside: the EST operations in terms of the registrar.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{
-    ResourceExt,
-    api::{ObjectMeta, PostParams},
-};
+use kube::ResourceExt;
 
 use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     authenticate::Authenticated,
-    authority_chain,
+    authority_chain, channel,
     local::{LocalRegistrar, Requester},
+    server_key::ServerKey,
 };
 use crate::{
-    api::{DeviceIdentity, DeviceIdentitySpec, LocalRef, REGISTERED_BY, Registration},
-    cluster::{self, ApiError, Outcome},
+    api::{DeviceIdentity, DeviceState},
+    cluster,
     metrics::Door,
     pki::{Certificate, Csr},
-    policy::{Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, RegistrationId},
+    policy::{
+        Asked, AuthorityRule, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal,
+        Standing, TokenUse,
+    },
 };
 
 /// How often a decision is made anew because the object changed under it.
@@ -56,25 +57,27 @@ impl Registrar for LocalRegistrar {
             .collect())
     }
 
-    async fn attributes(&self, _label: Option<&str>) -> Result<Vec<u8>, Rejection> {
-        Ok(Vec::new())
+    async fn attributes(&self, label: Option<&str>) -> Result<Vec<u8>, Rejection> {
+        self.ready()?;
+        let key = self.labels.resolve(label)?;
+        // Public like the trust anchors, and as slow to change.
+        let group = self
+            .fleet()
+            .group(&key)
+            .ok_or_else(|| unknown_group(&key))?;
+        let compiled = Group::compile(&group).map_err(|refusal| for_outsiders(refusal.into()))?;
+        Ok(compiled
+            .csr_attributes()
+            .map_err(|e| Refusal::new(Reason::Internal, e.to_string()))?)
     }
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
-        if request.operation == Operation::ServerKeygen {
-            return Err(Refusal::new(
-                Reason::ServerKeygenDisabled,
-                "this group does not let the server make keys: make the key on the device and use simpleenroll",
-            )
-            .into());
-        }
         let key = self.labels.resolve(request.label.as_deref());
         let result = match key {
             Ok(key) => self.enroll_in(&key, &request).await,
             Err(refusal) => Err(refusal.into()),
         };
         result
-            .map(|certificate| Enrolled::Certificate(certificate.der().to_vec()))
             .inspect_err(|rejection| self.counters.refused(Door::Est, rejection.reason))
             .map_err(for_outsiders)
     }
@@ -84,7 +87,7 @@ impl Registrar for LocalRegistrar {
 /// group (conditions, log), and in general terms here.
 fn for_outsiders(rejection: Rejection) -> Rejection {
     let message = match rejection.reason {
-        Reason::GroupInvalid | Reason::PasswordsUnavailable => {
+        Reason::GroupInvalid | Reason::PasswordsUnavailable | Reason::ApprovalNotProtected => {
             "the enrolment group has a setting that cannot be used; its owner sees which with: kubectl describe deg"
         }
         Reason::AuthorityNotFound
@@ -108,7 +111,7 @@ fn for_outsiders(rejection: Rejection) -> Rejection {
     }
 }
 
-/// Whether a refusal may rest on an outdated DeviceIdentity.
+/// Whether a refusal may rest on an outdated DeviceIdentity, or on an outdated token.
 fn is_about_the_device(reason: Reason) -> bool {
     matches!(
         reason,
@@ -117,19 +120,45 @@ fn is_about_the_device(reason: Reason) -> bool {
             | Reason::WrongGroup
             | Reason::WrongOrigin
             | Reason::UnknownCertificate
+            | Reason::CertificateExpired
             | Reason::SubjectMismatch
             | Reason::SameKeyRequired
             | Reason::CertificateExists
             | Reason::TooManyCertificates
+            | Reason::PendingApproval
+            | Reason::ApprovalRequired
+            | Reason::Denied
+            | Reason::RuleViolated
             | Reason::InUse
     )
 }
 
-fn unknown_group(key: &GroupKey) -> Refusal {
+pub(super) fn unknown_group(key: &GroupKey) -> Refusal {
     Refusal::new(
         Reason::UnknownLabel,
         format!("there is no enrolment group {key} here"),
     )
+}
+
+/// An enrolment on its way: who asks, what, and for which device.
+struct Attempt {
+    requester: Requester,
+    csr: Csr,
+    /// Where the server is to make the key.
+    server_key: Option<ServerKey>,
+    device: DeviceIdentity,
+}
+
+impl Attempt {
+    fn asked(&self) -> Asked<'_> {
+        match &self.server_key {
+            None => Asked::Csr(&self.csr),
+            Some(made) => Asked::MadeKey {
+                csr: &self.csr,
+                key: made.public(),
+            },
+        }
+    }
 }
 
 impl LocalRegistrar {
@@ -147,61 +176,122 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
-    ) -> Result<Certificate, Rejection> {
-        let (requester, csr, mut device) = self.prepare(key, request).await?;
+    ) -> Result<Enrolled, Rejection> {
+        let mut attempt = self.prepare(key, request).await?;
         let mut is_fresh = false;
         for _ in 0..TRIES {
-            if let Some(certificate) = self.answer_to_retry(&device, &requester, &csr).await? {
-                return Ok(certificate);
-            }
-            match self.issue(&device, &requester, Asked::Csr(&csr)).await {
-                Err(rejection) if rejection.reason == Reason::Conflict => {
-                    device = self.look_again(&device, &csr, &requester).await?;
-                    is_fresh = true;
-                }
+            match self.attempt(&mut attempt).await {
+                Ok(enrolled) => return Ok(enrolled),
                 // What a watch last said may be out of date, so nobody is refused for it.
-                Err(rejection) if !is_fresh && is_about_the_device(rejection.reason) => {
-                    device = self.look_again(&device, &csr, &requester).await?;
+                Err(rejection)
+                    if rejection.reason == Reason::Conflict
+                        || (!is_fresh && is_about_the_device(rejection.reason)) =>
+                {
+                    self.look_again(&mut attempt).await?;
                     is_fresh = true;
                 }
-                Err(rejection) => return Err(rejection),
-                Ok(issued) => {
-                    tracing::info!(
-                        device = issued.device.name_any(), namespace = key.namespace, group = key.name, principal = %requester.principal,
-                        serial = %issued.certificate.serial(), "certificate issued over EST"
-                    );
-                    return Ok(issued.certificate);
-                }
+                Err(rejection) => return Err(self.hold_if_pending(&attempt, rejection).await),
             }
         }
         let message = format!(
             "{} is being changed by others at this moment: try again",
-            device.name_any()
+            attempt.device.name_any()
         );
         Err(Refusal::new(Reason::Conflict, message).into())
     }
 
-    /// The device as it is now, after it has changed under a decision; registered anew if it was deleted and its principal
-    /// may register it.
-    async fn look_again(
-        &self,
-        device: &DeviceIdentity,
-        csr: &Csr,
-        requester: &Requester,
-    ) -> Result<DeviceIdentity, Rejection> {
-        let namespace = &requester.group.namespace;
-        let now = self.read_device(namespace, &device.name_any()).await?;
-        match (now, &requester.principal) {
-            (Some(now), _) => Ok(now),
-            (None, Principal::Password { .. }) => {
-                let group = self.group(&requester.group).await?;
-                self.device_named_by(csr, &group, requester).await
-            }
-            (None, Principal::Device { .. } | Principal::Operator) => {
-                let message = format!("{} was deleted just now", device.name_any());
-                Err(Refusal::new(Reason::UnknownCertificate, message).into())
+    /// One try: a repetition is answered again; else the credentials are used up where they are good once, and a certificate is
+    /// issued.
+    async fn attempt(&self, attempt: &mut Attempt) -> Result<Enrolled, Rejection> {
+        if let Some(certificate) = self.answer_to_retry(attempt).await? {
+            return Ok(Enrolled::Certificate(certificate.der().to_vec()));
+        }
+        self.use_up(attempt).await?;
+        let issued = self
+            .issue(&attempt.device, &attempt.requester, attempt.asked())
+            .await?;
+        let requester = &attempt.requester;
+        tracing::info!(
+            device = issued.device.name_any(), namespace = requester.group.namespace, group = requester.group.name,
+            principal = %requester.principal, serial = %issued.certificate.serial(), "certificate issued over EST"
+        );
+        self.tell_of_recovery(&issued.device, &requester.principal);
+        let certificate = issued.certificate.der().to_vec();
+        match &attempt.server_key {
+            None => Ok(Enrolled::Certificate(certificate)),
+            Some(made) => Ok(Enrolled::WithKey {
+                certificate,
+                key: made.deliver()?,
+            }),
+        }
+    }
+
+    /// Credentials that are good once are tied to the device before anything is signed, and only if all else is in order.
+    async fn use_up(&self, attempt: &mut Attempt) -> Result<(), Rejection> {
+        let is_good_once = matches!(
+            attempt.requester.principal,
+            Principal::Token { .. } | Principal::Bootstrap { claimed: None, .. }
+        );
+        let device = Device::compile(&attempt.device)?;
+        let (group, grant) = if is_good_once {
+            let decided = self
+                .decide(&device, &attempt.requester, attempt.asked(), Purpose::New)
+                .await?;
+            (decided.group, Some(decided.grant))
+        } else {
+            (self.group(&attempt.requester.group).await?, None)
+        };
+        if let Some(grant) = grant {
+            match &mut attempt.requester.principal {
+                Principal::Token { token } if grant.token_use() == Some(TokenUse::First) => {
+                    let newest = device
+                        .live(cluster::now())
+                        .map(|live| (live.requester.as_str(), live.issued_at()));
+                    let key = grant.key().fingerprint();
+                    **token = self.consume(token, &device, newest, key).await?;
+                }
+                Principal::Bootstrap { certificate, .. } => {
+                    self.claim(certificate, &device, &attempt.device).await?;
+                }
+                _ => {}
             }
         }
+        self.check_pace(&device, &group)
+    }
+
+    /// The device as it is now, after it has changed under a decision; registered anew if it was deleted and its principal
+    /// may register it. A token is read again, too.
+    async fn look_again(&self, attempt: &mut Attempt) -> Result<(), Rejection> {
+        let namespace = attempt.requester.group.namespace.clone();
+        if let Principal::Token { token } = &mut attempt.requester.principal {
+            let gone = || {
+                Refusal::new(
+                    Reason::WrongToken,
+                    "the token was deleted just now: ask for another",
+                )
+            };
+            **token = self
+                .read_token(&namespace, &token.name)
+                .await?
+                .ok_or_else(gone)?;
+        }
+        let name = attempt.device.name_any();
+        if let Some(now) = self.read_device(&namespace, &name).await? {
+            attempt.device = now;
+            return Ok(());
+        }
+        if matches!(
+            attempt.requester.principal,
+            Principal::Device { .. } | Principal::Operator
+        ) {
+            let message = format!("{name} was deleted just now");
+            return Err(Refusal::new(Reason::UnknownCertificate, message).into());
+        }
+        let group = self.group(&attempt.requester.group).await?;
+        attempt.device = self
+            .device_named_by(&attempt.csr, &group, &attempt.requester, attempt.asked())
+            .await?;
+        Ok(())
     }
 
     /// Everything before the decision: who asks, what is asked, and for which device.
@@ -209,7 +299,7 @@ impl LocalRegistrar {
         &self,
         key: &GroupKey,
         request: &EnrollmentRequest,
-    ) -> Result<(Requester, Csr, DeviceIdentity), Rejection> {
+    ) -> Result<Attempt, Rejection> {
         self.ready()?;
         if self.fleet().group(key).is_none() {
             return Err(unknown_group(key).into());
@@ -221,125 +311,138 @@ impl LocalRegistrar {
                 Reason::GroupNotFound => unknown_group(key).into(),
                 _ => rejection,
             })?;
-        let Authenticated { principal, device } = self
+        let authenticated = self
             .authenticate(&request.credentials, &group, cluster::now())
             .await?;
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
+        let ForDevice { principal, device } = self
+            .as_registration_authority(authenticated, &csr, &group)
+            .await?;
         let requester = Requester {
+            bound_to_channel: channel::is_bound(&csr, &request.bindings)?,
             principal,
             group: key.clone(),
             door: Door::Est,
         };
+        let server_key = match request.operation {
+            Operation::ServerKeygen => Some(self.make_server_key(&requester, &csr, &group).await?),
+            Operation::Enroll | Operation::Reenroll => None,
+        };
+        let asked = match &server_key {
+            None => Asked::Csr(&csr),
+            Some(made) => Asked::MadeKey {
+                csr: &csr,
+                key: made.public(),
+            },
+        };
         let device = match device {
-            Some(device) => device.as_ref().clone(),
-            None => self.device_named_by(&csr, &group, &requester).await?,
-        };
-        Ok((requester, csr, device))
-    }
-
-    /// The device whose ID is the CSR's common name; registered now if the group is open to unknown ones.
-    async fn device_named_by(
-        &self,
-        csr: &Csr,
-        group: &Group,
-        requester: &Requester,
-    ) -> Result<DeviceIdentity, Rejection> {
-        let name = csr.subject().common_name().ok_or_else(|| {
-            Refusal::new(
-                Reason::InvalidRegistrationId,
-                "the CSR's subject must have exactly one common name (CN): the device's registration ID",
-            )
-        })?;
-        let id = RegistrationId::parse(&name)?;
-        let object_name = id.object_name();
-        let known = match self.fleet().device(&group.namespace, &object_name) {
-            Some(device) => Some(device.as_ref().clone()),
-            None => self.read_device(&group.namespace, &object_name).await?,
-        };
-        if let Some(device) = known {
-            if Device::compile(&device)?.id != id {
-                let message =
-                    format!("the name {object_name} is held by another registration ID than {id}");
-                return Err(Refusal::new(Reason::NameTaken, message).into());
+            Some(device) => device,
+            None => {
+                self.device_named_by(&csr, &group, &requester, asked)
+                    .await?
             }
-            return Ok(device);
-        }
-        if group
-            .passwords
-            .as_ref()
-            .is_none_or(|rules| rules.registration == Registration::PreRegistered)
-        {
-            let message = format!(
-                "{id} is not registered in group {}/{}: create its DeviceIdentity first, or let the group register \
-                 unknown devices (authentication.passwords.registration: Open)",
-                group.namespace, group.name
-            );
-            return Err(Refusal::new(Reason::NotRegistered, message).into());
-        }
-        self.register(id, csr, group, requester).await
+        };
+        Ok(Attempt {
+            requester,
+            csr,
+            server_key,
+            device,
+        })
     }
 
-    /// Creates the DeviceIdentity of a device that may enrol; nothing is created for one that may not.
-    async fn register(
+    /// A device whose certificate has the purpose cmcRA and that asks for another device is a registration authority, if the
+    /// group lists it. RFC 7030 §3.7, RFC 6402 §2.10.
+    async fn as_registration_authority(
         &self,
-        id: RegistrationId,
+        authenticated: Authenticated,
         csr: &Csr,
         group: &Group,
-        requester: &Requester,
-    ) -> Result<DeviceIdentity, Rejection> {
-        let device = Device::unregistered(&group.namespace, &group.name, id);
-        self.decide(&device, requester, Asked::Csr(csr), Purpose::New)
-            .await?;
-        let object = DeviceIdentity {
-            metadata: ObjectMeta {
-                name: Some(device.name.clone()),
-                namespace: Some(device.namespace.clone()),
-                labels: Some([("devicecert.dev/group".to_string(), device.group.clone())].into()),
-                annotations: Some(
-                    [(REGISTERED_BY.to_string(), requester.principal.to_string())].into(),
-                ),
-                ..ObjectMeta::default()
-            },
-            spec: DeviceIdentitySpec {
-                group_ref: LocalRef {
-                    name: device.group.clone(),
+    ) -> Result<ForDevice, Rejection> {
+        let Authenticated { principal, device } = authenticated;
+        let own = device.map(|device| device.as_ref().clone());
+        let certificate = match (&principal, &own) {
+            (
+                Principal::Device {
+                    certificate,
+                    standing: Standing::Valid,
                 },
-                registration_id: Some(device.id.as_str().into()),
-                ..DeviceIdentitySpec::default()
-            },
-            status: None,
-        };
-        let created = self
-            .devices(&device.namespace)
-            .create(&PostParams::default(), &object)
-            .await;
-        match created.map_err(|e| ApiError::new("register DeviceIdentity", &device.name, e)) {
-            Ok(created) => Ok(created),
-            Err(error) if error.outcome() == Outcome::Exists => {
-                let known = self.read_device(&device.namespace, &device.name).await?;
-                Ok(known.ok_or_else(|| {
-                    Refusal::new(
-                        Reason::Conflict,
-                        "the device was registered and deleted just now",
-                    )
-                })?)
+                Some(_),
+            ) if certificate
+                .extended_key_usages()
+                .iter()
+                .any(|purpose| purpose.oid() == CMC_RA) =>
+            {
+                certificate
             }
-            Err(error) => Err(error.into()),
+            _ => {
+                return Ok(ForDevice {
+                    principal,
+                    device: own,
+                });
+            }
+        };
+        let name = own.as_ref().map(|own| own.name_any()).unwrap_or_default();
+        let asked = csr
+            .subject()
+            .common_name()
+            .map(|name| group.ids.id_of(&name));
+        if matches!(&asked, Some(Ok(id)) if id.object_name() == name) {
+            return Ok(ForDevice {
+                principal,
+                device: own,
+            });
         }
+        let is_listed = group
+            .registration_authorities
+            .iter()
+            .any(|rule| self.is_listed(rule, certificate, group));
+        if !is_listed {
+            let message = format!(
+                "the certificate of {name} is that of a registration authority, but this group does not list it: add its authority \
+                 and subject to authentication.registrationAuthorities"
+            );
+            return Err(Refusal::new(Reason::RegistrationAuthorityNotListed, message).into());
+        }
+        // It acts for others, so what the watch last said of it is not enough.
+        let now = self.read_device(&group.namespace, &name).await?;
+        let fingerprint = certificate.fingerprint().to_string();
+        match now {
+            Some(now) if now.spec.state != DeviceState::Active => {
+                let message = format!("the registration authority {name} is suspended or revoked");
+                Err(Refusal::new(Reason::Suspended, message).into())
+            }
+            Some(now) if super::authenticate::has_on_record(&now, &fingerprint) => Ok(ForDevice {
+                principal: Principal::RegistrationAuthority {
+                    certificate: certificate.clone(),
+                },
+                device: None,
+            }),
+            _ => {
+                let message = format!("the registration authority {name} was deleted just now");
+                Err(Refusal::new(Reason::UnknownCertificate, message).into())
+            }
+        }
+    }
+
+    fn is_listed(&self, rule: &AuthorityRule, certificate: &Certificate, group: &Group) -> bool {
+        let authority = self.fleet().authority(&group.namespace, &rule.authority);
+        let signer =
+            authority.and_then(|authority| authority_chain(&authority)?.into_iter().next());
+        rule.subject.same_text(certificate.subject())
+            && signer.is_some_and(|signer| certificate.is_signed_by(&signer))
     }
 
     /// The recorded certificate, if this is the same request from the same principal once more, a moment later, and the
     /// principal would get one today. Never the certificate that the request was authenticated with. What looks like a
     /// retry is judged on the object as it is now.
-    async fn answer_to_retry(
-        &self,
-        object: &DeviceIdentity,
-        requester: &Requester,
-        csr: &Csr,
-    ) -> Result<Option<Certificate>, Rejection> {
-        let device = Device::compile(object)?;
-        if !is_retry(&device, &requester.principal, csr, cluster::now()) {
+    async fn answer_to_retry(&self, attempt: &Attempt) -> Result<Option<Certificate>, Rejection> {
+        let (requester, csr) = (&attempt.requester, &attempt.csr);
+        let device = Device::compile(&attempt.device)?;
+        // A key that was made for the first answer is not kept.
+        if attempt.server_key.is_some()
+            || !is_retry(&device, &requester.principal, csr, cluster::now())
+        {
             return Ok(None);
         }
         let Some(object) = self.read_device(&device.namespace, &device.name).await? else {
@@ -358,7 +461,34 @@ impl LocalRegistrar {
         }
         Ok(certificate)
     }
+
+    /// A request that waits for a person is put on the device's record, where that person finds it.
+    async fn hold_if_pending(&self, attempt: &Attempt, rejection: Rejection) -> Rejection {
+        match rejection.reason {
+            Reason::PendingApproval | Reason::ApprovalRequired => {
+                let held = self
+                    .hold(
+                        &attempt.device,
+                        &attempt.requester,
+                        attempt.asked(),
+                        &rejection,
+                    )
+                    .await;
+                held.err().unwrap_or(rejection)
+            }
+            _ => rejection,
+        }
+    }
 }
+
+/// Who asks, and the device that its certificate led to, as an object of its own.
+struct ForDevice {
+    principal: Principal,
+    device: Option<DeviceIdentity>,
+}
+
+/// id-kp-cmcRA, RFC 6402 §2.10.
+const CMC_RA: &str = "1.3.6.1.5.5.7.3.28";
 
 fn is_retry(device: &Device, principal: &Principal, csr: &Csr, now: Timestamp) -> bool {
     device.live(now).is_some_and(|current| {

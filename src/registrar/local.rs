@@ -1,22 +1,26 @@
 //! The registrar in the process that holds the keys: fresh inputs, one decision, one signature, one record.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
-    Keyring, Passwords, Rejection, Signer, fresh::Fresh, key_secret_name, signer::random_serial,
+    Keyring, Passwords, Rejection, Signer, fresh::Fresh, key_secret_name, pace::Pace,
+    signer::random_serial,
 };
 use crate::{
     api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
-    cluster::{self, ApiError, Clients, Outcome, patch_status},
+    cluster::{self, ApiError, Clients, Events, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
-    pki::{Certificate, parse_pem_chain},
+    pki::{Certificate, Fingerprint, parse_pem_chain},
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
-        Recording, Refusal, Situation, authorize, record, renewal_time,
+        Recording, Refusal, Situation, Standing, authorize, record, renewal_time,
     },
 };
 
@@ -30,6 +34,17 @@ pub struct LocalRegistrar {
     groups: Fresh<EnrollmentGroup, Result<Arc<Group>, Refusal>>,
     authorities: Fresh<CertificateAuthority, AuthorityRead>,
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
+    pub(super) events: Arc<Events>,
+    pub(super) pace: Pace,
+    pub(super) server_key: RwLock<Option<Fingerprint>>,
+}
+
+/// A decision, and what it takes to carry it out.
+pub(super) struct Decided {
+    pub group: Arc<Group>,
+    pub grant: Grant,
+    pub signer: Signer,
+    pub now: jiff::Timestamp,
 }
 
 /// What a fresh read of a CertificateAuthority says.
@@ -48,6 +63,8 @@ pub struct Requester {
     pub group: GroupKey,
     /// The door, for metrics.
     pub door: Door,
+    /// Whether the request proved that it was made for its TLS connection.
+    pub bound_to_channel: bool,
 }
 
 impl Requester {
@@ -57,6 +74,7 @@ impl Requester {
             principal: Principal::Operator,
             group,
             door: Door::Operator,
+            bound_to_channel: false,
         }
     }
 }
@@ -79,6 +97,7 @@ impl LocalRegistrar {
         keyring: Arc<Keyring>,
         labels: Labels,
         counters: Counters,
+        events: Arc<Events>,
     ) -> Self {
         let client = clients.calls.clone();
         Self {
@@ -96,7 +115,14 @@ impl LocalRegistrar {
             keyring,
             labels,
             counters,
+            events,
+            pace: Pace::default(),
+            server_key: RwLock::default(),
         }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
@@ -188,8 +214,12 @@ impl LocalRegistrar {
         asked: Asked<'_>,
     ) -> Result<Issued, Rejection> {
         let device = Device::compile(object)?;
-        let (group, grant, signer, now) =
-            self.decide(&device, requester, asked, Purpose::New).await?;
+        let Decided {
+            group,
+            grant,
+            signer,
+            now,
+        } = self.decide(&device, requester, asked, Purpose::New).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {
@@ -231,8 +261,9 @@ impl LocalRegistrar {
         requester: &Requester,
         asked: Asked<'_>,
         purpose: Purpose,
-    ) -> Result<(Arc<Group>, Grant, Signer, jiff::Timestamp), Rejection> {
+    ) -> Result<Decided, Rejection> {
         let group = self.group(&requester.group).await?;
+        self.check_approval_is_protected(&group).await?;
         let (authority, signer) = self.authority(&group.namespace, &group.authority).await?;
         let now = cluster::now();
         let grant = authorize(&Situation {
@@ -241,6 +272,8 @@ impl LocalRegistrar {
             group: &group,
             authority: &authority,
             device,
+            key_holder: &self.key_holder(asked.key(), device),
+            bound_to_channel: requester.bound_to_channel,
             purpose,
             now,
         })?;
@@ -250,7 +283,29 @@ impl LocalRegistrar {
                 "the authority has no key at hand",
             )
         })?;
-        Ok((group, grant, signer, now))
+        Ok(Decided {
+            group,
+            grant,
+            signer,
+            now,
+        })
+    }
+
+    /// A certificate that was renewed after it had expired deserves a look.
+    pub(super) fn tell_of_recovery(&self, device: &DeviceIdentity, principal: &Principal) {
+        let Principal::Device {
+            certificate,
+            standing: Standing::Expired,
+        } = principal
+        else {
+            return;
+        };
+        let note = format!(
+            "the certificate that expired at {} was renewed within the group's recoveryWindow",
+            certificate.validity().not_after
+        );
+        self.events
+            .warning(device.object_ref(&()), Reason::Recovered, &note);
     }
 }
 
@@ -317,6 +372,8 @@ impl From<Refusal> for Rejection {
             Reason::Overloaded | Reason::Conflict | Reason::NotReady => {
                 Some(Duration::from_secs(2))
             }
+            // How often somebody who waits for a person should ask.
+            Reason::PendingApproval => Some(Duration::from_secs(30)),
             Reason::TooManyCertificates => Some(Duration::from_secs(60)),
             _ => None,
         };

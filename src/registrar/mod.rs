@@ -3,15 +3,23 @@
 
 mod authenticate;
 mod authority_certificate;
+mod bootstrap;
+mod channel;
 mod door;
 mod enroll;
 mod fresh;
+mod key_holder;
 mod keyring;
 mod local;
+mod pace;
 mod passwords;
+mod pending;
+mod register;
 mod server_certificate;
+mod server_key;
 mod signer;
 pub mod socket;
+mod tokens;
 
 pub use authority_certificate::AuthorityTemplate;
 pub use door::{

@@ -54,7 +54,7 @@ pub async fn front(config: FrontConfig) -> Result<(), RunError> {
         // The sender is dropped at the latest when the process ends.
         let _ = stopping.changed().await;
     };
-    let limits = est::Limits::default();
+    let limits = config.limits;
     let mut front = JoinSet::new();
     front.spawn(est::serve_counted(
         listener, identity, registrar, limits, counters, stopped,

@@ -171,7 +171,18 @@ async fn issue(
     let result = context.registrar.issue(object, &requester, asked).await;
     match &result {
         Ok(issued) => context.devices.wrote(&issued.device),
-        Err(rejection) => context.counters.refused(requester.door, rejection.reason),
+        Err(rejection) => {
+            context.counters.refused(requester.door, rejection.reason);
+            if matches!(
+                rejection.reason,
+                Reason::PendingApproval | Reason::ApprovalRequired
+            ) {
+                context
+                    .registrar
+                    .hold(object, &requester, asked, rejection)
+                    .await?;
+            }
+        }
     }
     result
 }

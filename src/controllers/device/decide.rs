@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    api::{DeviceIdentity, DevicePhase, DeviceState},
-    pki::Lifespan,
+    api::{ApprovalDecision, DeviceIdentity, DevicePhase, DeviceState},
+    pki::{Fingerprint, Lifespan},
     policy::{
         Device, Group, GroupKey, Origin, Reason, Refusal, RetryInterval, Statement,
         certificate_ready, secret_ready,
@@ -25,6 +25,8 @@ pub(super) struct Observed {
     pub sweep: Option<Timestamp>,
     /// Whether the status says that the last attempt was refused.
     pub was_refused: bool,
+    /// The key of the request that waits for a person's approval.
+    pub pending: Option<Fingerprint>,
     /// Until when a device that has just registered itself may take to have its certificate recorded.
     pub enrolling_until: Option<Timestamp>,
 }
@@ -155,6 +157,13 @@ fn stopped(phase: DevicePhase, reason: Reason, message: &str) -> Standing {
 fn outside(observed: &Observed, now: Timestamp) -> Standing {
     let device = &observed.device;
     let Some(current) = &device.current else {
+        if let Some((phase, statement)) = waiting_for_approval(observed) {
+            return Standing {
+                phase,
+                statements: vec![statement],
+                again: None,
+            };
+        }
         let statement = match &observed.hindrance {
             Some(hindrance) => Statement::no("Ready", hindrance.reason, hindrance.message.clone()),
             None => Statement::no(
@@ -184,6 +193,44 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
         statements: vec![certificate_ready()],
         again: Some(current.validity.not_after),
     }
+}
+
+/// What is said of a device whose request waits for a person, or has just been decided.
+fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)> {
+    let (device, key) = (&observed.device, observed.pending?);
+    let decision = device
+        .approval
+        .as_ref()
+        .filter(|approval| approval.key == key);
+    Some(match decision.map(|approval| approval.decision) {
+        None => (
+            DevicePhase::PendingApproval,
+            Statement::no(
+                "Ready",
+                Reason::PendingApproval,
+                format!(
+                    "a person must approve the request in status.pendingRequest: kubectl devicecert approve {0} --key {key} (or deny {0})",
+                    device.name
+                ),
+            ),
+        ),
+        Some(ApprovalDecision::Approved) => (
+            DevicePhase::Pending,
+            Statement::no(
+                "Ready",
+                Reason::AwaitingEnrollment,
+                "the request is approved: the device gets its certificate when it asks again with the same key",
+            ),
+        ),
+        Some(ApprovalDecision::Denied) => (
+            DevicePhase::Denied,
+            Statement::no(
+                "Ready",
+                Reason::Denied,
+                "the request was denied: another key may ask anew",
+            ),
+        ),
+    })
 }
 
 fn foreign_secret(observed: &Observed, owner: &str, now: Timestamp) -> Standing {
@@ -280,6 +327,15 @@ pub(super) fn refused(observed: &Observed, refusal: &Refusal, now: Timestamp) ->
     }
     let phase = match (usable, &device.current) {
         (true, _) => DevicePhase::Active,
+        (false, _) if refusal.reason == Reason::Denied => DevicePhase::Denied,
+        (false, _)
+            if matches!(
+                refusal.reason,
+                Reason::PendingApproval | Reason::ApprovalRequired
+            ) =>
+        {
+            DevicePhase::PendingApproval
+        }
         (false, Some(current)) if current.validity.not_after <= now => DevicePhase::Expired,
         (false, _) => DevicePhase::Pending,
     };

@@ -88,6 +88,14 @@ async fn observe(
             .map(|time| next_second(time.0)),
         sweep: context.devices.sweep_time(object),
         was_refused: was_refused(object),
+        pending: object.status.as_ref().and_then(|status| {
+            status
+                .pending_request
+                .as_ref()?
+                .key_fingerprint
+                .parse()
+                .ok()
+        }),
         enrolling_until: enrolling_until(object),
         device,
     })

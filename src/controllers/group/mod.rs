@@ -155,6 +155,10 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
         .authority(&compiled.namespace, &compiled.authority)
         .await?;
     authority.usable()?;
+    context
+        .registrar
+        .check_approval_is_protected(&compiled)
+        .await?;
     if let Some(rules) = &compiled.passwords {
         let passwords = context
             .registrar

@@ -68,17 +68,7 @@ fn key_usage(template: &CertificateTemplate) -> Result<Option<pkix::KeyUsage>, A
         .key_usages
         .iter()
         .filter(|usage| is_possible(**usage, algorithm));
-    let flags: Vec<pkix::KeyUsages> = possible
-        .map(|usage| match usage {
-            KeyUsage::DigitalSignature => pkix::KeyUsages::DigitalSignature,
-            KeyUsage::ContentCommitment => pkix::KeyUsages::NonRepudiation,
-            KeyUsage::KeyEncipherment => pkix::KeyUsages::KeyEncipherment,
-            KeyUsage::DataEncipherment => pkix::KeyUsages::DataEncipherment,
-            KeyUsage::KeyAgreement => pkix::KeyUsages::KeyAgreement,
-            KeyUsage::KeyCertSign => pkix::KeyUsages::KeyCertSign,
-            KeyUsage::CrlSign => pkix::KeyUsages::CRLSign,
-        })
-        .collect();
+    let flags: Vec<pkix::KeyUsages> = possible.map(|usage| flag(*usage)).collect();
     match (flags.as_slice(), template.key_usages.as_slice()) {
         ([], []) => Ok(None),
         ([], _) => Err(AssembleError::NoKeyUsage { algorithm }),
@@ -87,6 +77,18 @@ fn key_usage(template: &CertificateTemplate) -> Result<Option<pkix::KeyUsage>, A
                 .into_iter()
                 .fold(Default::default(), |all, flag| all | flag),
         ))),
+    }
+}
+
+pub(in crate::pki) fn flag(usage: KeyUsage) -> pkix::KeyUsages {
+    match usage {
+        KeyUsage::DigitalSignature => pkix::KeyUsages::DigitalSignature,
+        KeyUsage::ContentCommitment => pkix::KeyUsages::NonRepudiation,
+        KeyUsage::KeyEncipherment => pkix::KeyUsages::KeyEncipherment,
+        KeyUsage::DataEncipherment => pkix::KeyUsages::DataEncipherment,
+        KeyUsage::KeyAgreement => pkix::KeyUsages::KeyAgreement,
+        KeyUsage::KeyCertSign => pkix::KeyUsages::KeyCertSign,
+        KeyUsage::CrlSign => pkix::KeyUsages::CRLSign,
     }
 }
 
@@ -107,7 +109,8 @@ fn is_possible(usage: KeyUsage, algorithm: PublicKeyAlgorithm) -> bool {
     }
 }
 
-fn extended_key_usage(
+/// The extension, each purpose once; `None` for none.
+pub(in crate::pki) fn extended_key_usage(
     purposes: &[ExtendedKeyUsage],
 ) -> Result<Option<pkix::ExtendedKeyUsage>, AssembleError> {
     let mut oids = Vec::new();

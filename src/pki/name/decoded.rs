@@ -5,6 +5,7 @@ use x509_parser::asn1_rs::{Class, FromDer, ToDer};
 use x509_parser::x509::X509Name;
 
 use super::attribute::{Kind, tlv};
+use crate::pki::characters::characters;
 
 /// Dotted OID of the common name.
 pub(super) const COMMON_NAME: &str = "2.5.4.3";
@@ -67,34 +68,7 @@ impl DecodedAttribute {
 
     /// The characters of any ASN.1 string type; `None` for other types, broken encodings and values with a NUL.
     pub fn text(&self) -> Option<String> {
-        let content = self.content.as_slice();
-        let ascii = || {
-            content
-                .is_ascii()
-                .then(|| content.iter().map(|&byte| char::from(byte)).collect())
-        };
-        let text: String = match self.tag? {
-            12 => String::from_utf8(content.to_vec()).ok(),
-            // Numeric, Printable, IA5 and Visible; issuers take liberties with the exact sets.
-            18 | 19 | 22 | 26 => ascii(),
-            // TeletexString is Latin-1 in practice; so do OpenSSL and NSS read it.
-            20 => Some(content.iter().map(|&byte| char::from(byte)).collect()),
-            28 => wide(content)
-                .map(char::from_u32)
-                .collect::<Option<String>>()
-                .filter(|_| content.len().is_multiple_of(4)),
-            30 => {
-                let units = content
-                    .chunks_exact(2)
-                    .map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
-                char::decode_utf16(units)
-                    .collect::<Result<String, _>>()
-                    .ok()
-                    .filter(|_| content.len().is_multiple_of(2))
-            }
-            _ => None,
-        }?;
-        (!text.contains('\0')).then_some(text)
+        characters(self.tag?, &self.content)
     }
 
     /// Type and characters, or the DER where there are none: what [`Name::same_text`](super::Name::same_text) compares.
@@ -118,10 +92,4 @@ fn is_canonical_oid(content: &[u8]) -> bool {
         at_start = byte & 0x80 == 0;
     }
     at_start && !content.is_empty()
-}
-
-fn wide(content: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    content
-        .chunks_exact(4)
-        .map(|unit| u32::from_be_bytes([unit[0], unit[1], unit[2], unit[3]]))
 }

@@ -1,7 +1,10 @@
 //! The names in a certificate: a first one has the profile's, a renewal keeps what is recorded, and nobody gets another's.
 
-use super::{Asked, Principal, Reason, Refusal, RegistrationId, Situation, refuse};
-use crate::pki::{Name, SubjectAltNames};
+use super::{Principal, Reason, Refusal, Situation, refuse};
+use crate::{
+    api,
+    pki::{ChangeSubjectName, Csr, Name, SubjectAltNames},
+};
 
 /// How many alternative names a certificate may have, and how long the text of one may be: what the record holds.
 const MOST_NAMES: usize = 96;
@@ -16,7 +19,7 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
         .subject
         .render(&[
             ("registrationId", s.device.id.as_str()),
-            ("device", s.device.id.as_str()),
+            ("device", s.group.ids.device_of(&s.device.id)),
             ("namespace", &s.group.namespace),
             ("group", &s.group.name),
         ])
@@ -26,22 +29,46 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
                 format!("spec.profile.subject for {}: {e}", s.device.id),
             )
         })?;
-    let subject = match s.device.live(s.now) {
-        Some(live) => live.subject.clone(),
-        None => profile,
+    let recorded = match s.principal {
+        // Also one that has expired and recovers.
+        Principal::Device { .. } => s.device.current.as_ref(),
+        _ => s.device.live(s.now),
     };
-    let Asked::Csr(csr) = s.asked else {
+    let subject = match recorded {
+        Some(newest) => newest.subject.clone(),
+        None => profile.clone(),
+    };
+    let Some(csr) = s.asked.csr() else {
         return Ok(subject);
     };
+    if let Some(new) = new_names(s)?.and_then(|names| names.subject.as_ref()) {
+        // What is certified is the profile's in any case, so it only has to be the same device's.
+        let id = new.common_name().map(|name| s.group.ids.id_of(&name));
+        return match id {
+            Some(Ok(id)) if id == s.device.id => Ok(profile),
+            _ => refuse(
+                Reason::SubjectMismatch,
+                format!(
+                    "ChangeSubjectName asks for the subject {new}: its common name must be the registration ID {}",
+                    s.device.id
+                ),
+            ),
+        };
+    }
     let asked = csr.subject();
     let mismatch = |message: String| refuse(Reason::SubjectMismatch, message);
+    let names_the_device = || {
+        let id = asked.common_name().map(|name| s.group.ids.id_of(&name));
+        matches!(id, Some(Ok(id)) if id == s.device.id)
+    };
     match s.principal {
-        Principal::Device { certificate } => {
+        Principal::Device { certificate, .. } => {
             let known = asked.same_text(certificate.subject())
                 || asked.same_text(&subject)
                 || s.device
-                    .live(s.now)
-                    .and_then(|live| live.requested_subject.as_ref())
+                    .current
+                    .as_ref()
+                    .and_then(|newest| newest.requested_subject.as_ref())
                     .is_some_and(|old| old.same_text(asked));
             if known {
                 return Ok(subject);
@@ -52,35 +79,54 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
                 certificate.subject()
             ))
         }
-        Principal::Password { .. } => {
-            match asked.common_name().map(|cn| RegistrationId::parse(&cn)) {
-                Some(Ok(id)) if id == s.device.id => Ok(subject),
-                _ => mismatch(format!(
-                    "the CSR's common name must be the registration ID {}",
-                    s.device.id
-                )),
-            }
+        _ if names_the_device() => Ok(subject),
+        // Whoever is bound to one ID need not repeat it.
+        Principal::Bootstrap { .. } | Principal::Token { .. } | Principal::Operator
+            if asked.is_empty() =>
+        {
+            Ok(subject)
         }
-        Principal::Operator => match asked.common_name().map(|cn| RegistrationId::parse(&cn)) {
-            Some(Ok(id)) if id == s.device.id => Ok(subject),
-            None if asked.is_empty() => Ok(subject),
-            _ => mismatch(format!(
-                "spec.request asks for the subject {asked}: its common name must be the registration ID {}",
-                s.device.id
-            )),
-        },
+        Principal::Operator => mismatch(format!(
+            "spec.request asks for the subject {asked}: its common name must be the registration ID {}",
+            s.device.id
+        )),
+        _ => mismatch(format!(
+            "the CSR's common name must be the registration ID {}",
+            s.device.id
+        )),
+    }
+}
+
+/// The names that a renewal is to change to, where the group lets it. RFC 7030 §4.2.2, RFC 6402 §2.8.
+fn new_names<'a>(s: &Situation<'a>) -> Result<Option<&'a ChangeSubjectName>, Refusal> {
+    let asked = s.asked.csr().and_then(Csr::change_subject_name);
+    match (asked, s.group.change_subject_name) {
+        (None, _) => Ok(None),
+        (Some(_), _) if !matches!(s.principal, Principal::Device { .. }) => refuse(
+            Reason::SubjectMismatch,
+            "ChangeSubjectName is for renewals: authenticate with the device's certificate, or leave it out".into(),
+        ),
+        (Some(_), api::ChangeSubjectName::Refused) => refuse(
+            Reason::SubjectMismatch,
+            "this group lets no renewal change its names: leave ChangeSubjectName out of the CSR".into(),
+        ),
+        (Some(new), api::ChangeSubjectName::Allowed) => Ok(Some(new)),
     }
 }
 
 /// A renewal by certificate keeps the recorded alternative names; otherwise they are what the CSR and the owner ask.
 pub(super) fn names(s: &Situation<'_>) -> Result<SubjectAltNames, Refusal> {
-    let asked = match s.asked {
-        Asked::Csr(csr) => csr.sans().clone(),
-        Asked::OwnKey(_) => SubjectAltNames::default(),
-    };
-    let Principal::Device { certificate } = s.principal else {
+    let asked = s
+        .asked
+        .csr()
+        .map(|csr| csr.sans().clone())
+        .unwrap_or_default();
+    let Principal::Device { certificate, .. } = s.principal else {
         return Ok(asked.union(&s.device.declared_names));
     };
+    if let Some(new) = new_names(s)?.filter(|new| !new.sans.is_empty()) {
+        return Ok(new.sans.clone());
+    }
     let recorded = certificate.sans();
     if asked.is_subset_of(recorded) {
         return Ok(recorded.clone());

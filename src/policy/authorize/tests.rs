@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::{self, Passwords, Registration},
+    api::{self, Existing, Passwords, Registration},
     pki::{
         Certificate, Fingerprint, KeyAlgorithm, PrivateKey,
         fixtures::{Ca, now, openssl, openssl_csr},
@@ -69,6 +69,8 @@ impl Scene {
             group: &self.compiled(),
             authority: &self.authority,
             device: &self.device,
+            key_holder: &KeyHolder::Nobody,
+            bound_to_channel: false,
             purpose: Purpose::New,
             now: self.now,
         })
@@ -136,6 +138,7 @@ fn password() -> Principal {
 fn by(certificate: &Certificate) -> Principal {
     Principal::Device {
         certificate: Box::new(certificate.clone()),
+        standing: Standing::Valid,
     }
 }
 
@@ -466,7 +469,7 @@ fn settings_that_cannot_be_understood_give_nothing_out() {
     let broken: [fn(&mut api::EnrollmentGroupSpec); 7] = [
         |s| s.profile.validity = "1x".into(),
         |s| s.profile.validity = "59s".into(),
-        |s| s.profile.subject = "CN=${device}".into(),
+        |s| s.profile.subject = "CN=${serial}".into(),
         |s| s.profile.subject = "O=system:masters,CN=${registrationId}".into(),
         |s| s.renewal.threshold = "101%".into(),
         |s| s.registration_id.pattern = Some("(".into()),

@@ -1,6 +1,9 @@
 //! Enrolment over EST: the real server in the real operator, and clients as they are in the field.
 
+mod approval;
+mod authorities;
 mod azure;
+mod bootstrap;
 mod clients;
 mod existing;
 mod identity;
@@ -8,7 +11,9 @@ mod passwords;
 mod refusals;
 mod registration;
 mod renewal;
+mod rules;
 mod server;
+mod tokens;
 
 use serde_json::{Value, json};
 

@@ -43,7 +43,7 @@ async fn shell(dir: &Path, server: &Server, script: &str) -> Output {
 }
 
 /// The same, for commands that must succeed. Returns what they printed.
-async fn succeeds(dir: &Path, server: &Server, script: &str) -> String {
+pub async fn succeeds(dir: &Path, server: &Server, script: &str) -> String {
     let output = shell(dir, server, script).await;
     let [out, err] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());

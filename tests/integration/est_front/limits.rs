@@ -143,26 +143,35 @@ async fn a_stalled_handshake_gives_its_place_back_when_its_time_is_over() {
 #[tokio::test]
 async fn connections_beyond_the_limit_are_dropped_at_once_and_counted() {
     let server = Server::with(Limits {
-        max_connections: 2,
+        max_connections: 1,
         ..Limits::default()
     })
     .await;
     let client = Client::new(&server);
-    let mut first = client.connect(server.address).await.unwrap();
-    let second = client.connect(server.address).await.unwrap();
+    let mut busy = client.connect(server.address).await.unwrap();
+    let request = post(
+        "/.well-known/est/waits/simpleenroll",
+        &csr_base64("device-1"),
+    );
+    busy.send(&request).await;
+    until("the request is under way", || {
+        server.registrar.seen.lock().unwrap().len() == 1
+    })
+    .await;
     assert!(client.connect(server.address).await.is_err());
     assert_eq!(server.counters.connections_dropped(), 1);
-    assert_eq!(first.exchange(get(CACERTS)).await.status(), 200);
 
-    drop(second);
-    let third = soon(async {
+    server.registrar.gate.add_permits(1);
+    assert_eq!(busy.response().await.status(), 200);
+    let mut next = soon(async {
         loop {
             if let Ok(connection) = client.connect(server.address).await {
                 break connection;
             }
         }
-    });
-    assert_eq!(third.await.exchange(get(CACERTS)).await.status(), 200);
+    })
+    .await;
+    assert_eq!(next.exchange(get(CACERTS)).await.status(), 200);
 }
 
 #[tokio::test]

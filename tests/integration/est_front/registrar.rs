@@ -8,10 +8,21 @@ use std::{
 
 use devicecert::{
     policy::Reason,
-    registrar::{Enrolled, EnrollmentRequest, Registrar, Rejection},
+    registrar::{
+        Authorization, Enrolled, EnrollmentRequest, MadeKey, Operation, Registrar, Rejection,
+    },
 };
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// What the label `attributes` answers: a SEQUENCE OF with the OID of challengePassword.
+pub const ATTRIBUTES: [u8; 13] = [
+    0x30, 0x0b, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x07,
+];
+
+/// The key that the label `enveloped` makes, long enough for several lines.
+pub const ENVELOPED: [u8; 200] = [0x30; 200];
 
 /// A root CA, and every request that it saw.
 pub struct FakeRegistrar {
@@ -55,6 +66,27 @@ impl FakeRegistrar {
             .collect()
     }
 
+    /// What was asked for, for whoever may have it.
+    fn issue(
+        &self,
+        operation: Operation,
+        label: Option<&str>,
+        csr: &[u8],
+    ) -> Result<Enrolled, Rejection> {
+        if operation != Operation::ServerKeygen {
+            return self.sign(csr).map(Enrolled::Certificate);
+        }
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "made");
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let key = match label {
+            Some("enveloped") => MadeKey::Enveloped(ENVELOPED.to_vec()),
+            _ => MadeKey::Plain(Zeroizing::new(key.serialize_der())),
+        };
+        Ok(Enrolled::WithKey { certificate, key })
+    }
+
     fn sign(&self, csr: &[u8]) -> Result<Vec<u8>, Rejection> {
         let invalid = |error: rcgen::Error| refuse(Reason::InvalidCsr, &error.to_string());
         let mut csr = CertificateSigningRequestParams::from_der(&csr.into()).map_err(invalid)?;
@@ -75,18 +107,25 @@ impl Registrar for FakeRegistrar {
         }
     }
 
-    async fn attributes(&self, _label: Option<&str>) -> Result<Vec<u8>, Rejection> {
-        Ok(Vec::new())
+    async fn attributes(&self, label: Option<&str>) -> Result<Vec<u8>, Rejection> {
+        match label {
+            Some("attributes") => Ok(ATTRIBUTES.to_vec()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
         let label = request.label.clone();
         let csr = request.csr.clone();
         let proven = !request.credentials.chain.is_empty();
-        let password = request
-            .credentials
-            .basic()
-            .map(|basic| basic.password.to_string());
+        let operation = request.operation;
+        let secret = match &request.credentials.authorization {
+            Some(Authorization::Basic(basic)) => {
+                Some((Reason::WrongPassword, basic.password.clone()))
+            }
+            Some(Authorization::Bearer(token)) => Some((Reason::WrongToken, token.0.clone())),
+            None => None,
+        };
         self.seen.lock().unwrap().push(request);
         match label.as_deref() {
             Some("panics") => panic!("as the test asked"),
@@ -99,16 +138,17 @@ impl Registrar for FakeRegistrar {
                     retry_after: Some(Duration::from_secs(7)),
                 });
             }
+            Some("pending") => return Err(refuse(Reason::PendingApproval, "Ask again.")),
+            Some("stranger") => return Err(refuse(Reason::UnknownCertificate, "Nobody has it.")),
             Some("faulty") => return Err(refuse(Reason::Internal, "The file /secret is gone.")),
             _ => {}
         }
-        match password.as_deref() {
-            Some("estpwd") => self.sign(&csr).map(Enrolled::Certificate),
-            Some(_) => Err(refuse(
-                Reason::WrongPassword,
-                "The user name or the password is wrong.",
-            )),
-            None if proven => self.sign(&csr).map(Enrolled::Certificate),
+        match secret {
+            Some((_, secret)) if *secret == "estpwd" => {
+                self.issue(operation, label.as_deref(), &csr)
+            }
+            Some((reason, _)) => Err(refuse(reason, "The user name or the password is wrong.")),
+            None if proven => self.issue(operation, label.as_deref(), &csr),
             None => Err(refuse(
                 Reason::CredentialsMissing,
                 "Send a password or a certificate.",

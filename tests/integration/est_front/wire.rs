@@ -16,9 +16,18 @@ const ENROLL: &str = "/.well-known/est/simpleenroll";
 
 /// The certificates in a certs-only answer, DER.
 fn certificates(response: &Response) -> Vec<Vec<u8>> {
-    let compact: String = response.body.split_ascii_whitespace().collect();
-    let der = BASE64_STANDARD.decode(compact).unwrap();
-    let content = ContentInfo::from_der(&der).unwrap();
+    certs_only(&decoded(&response.body))
+}
+
+/// Base64 with any white space.
+pub fn decoded(text: &str) -> Vec<u8> {
+    let compact: String = text.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(compact).unwrap()
+}
+
+/// The certificates in a certs-only CMS.
+pub fn certs_only(der: &[u8]) -> Vec<Vec<u8>> {
+    let content = ContentInfo::from_der(der).unwrap();
     let signed: SignedData = content.content.decode_as().unwrap();
     signed
         .certificates
@@ -51,7 +60,17 @@ async fn every_response_head_is_small_in_title_case_and_states_a_length() {
         (405, post("/.well-known/est/cacerts", "")),
         (413, post(ENROLL, &" ".repeat(64 * 1024 + 1))),
         (500, get("/.well-known/est/broken/cacerts")),
-        (501, post("/.well-known/est/serverkeygen", &csr)),
+        (200, get("/.well-known/est/attributes/csrattrs")),
+        (200, post("/.well-known/est/serverkeygen", &csr)),
+        (202, post("/.well-known/est/pending/simpleenroll", &csr)),
+        (
+            401,
+            post_with(ENROLL, "Authorization: Bearer wrong\r\n", &csr),
+        ),
+        (
+            400,
+            post_with(ENROLL, "Authorization: Bearer not a token\r\n", &csr),
+        ),
         (501, post("/.well-known/est/fullcmc", &csr)),
         (503, post("/.well-known/est/away/simpleenroll", &csr)),
     ] {
@@ -195,7 +214,7 @@ async fn a_refused_request_leaves_the_connection_usable() {
     let lost = post("/.well-known/est/no/such/path", "x");
     let strange = post_with(
         ENROLL,
-        "Authorization: Bearer x\r\n",
+        "Authorization: Digest x\r\n",
         &csr_base64("device-1"),
     );
     for (request, status) in [(over, 413), (lost, 404), (strange, 400)] {
@@ -329,13 +348,21 @@ async fn the_retry_time_of_the_registrar_is_passed_on() {
 }
 
 #[tokio::test]
-async fn cacerts_does_not_look_at_credentials() {
+async fn cacerts_and_csrattrs_do_not_look_at_credentials() {
     let server = Server::start().await;
-    let request = "GET /.well-known/est/cacerts HTTP/1.1\r\nAuthorization: nonsense\r\n\r\n";
-    assert_eq!(
-        Client::new(&server).ask(&server, request).await.status(),
-        200
-    );
+    let client = Client::new(&server);
+    for (path, status) in [
+        ("cacerts", 200),
+        ("csrattrs", 204),
+        ("attributes/csrattrs", 200),
+    ] {
+        for value in ["nonsense", "Basic !", "Bearer", "Basic dTp3cm9uZw=="] {
+            let request = format!(
+                "GET /.well-known/est/{path} HTTP/1.1\r\nAuthorization: {value}\r\nAuthorization: {value}\r\n\r\n"
+            );
+            assert_eq!(client.ask(&server, request).await.status(), status);
+        }
+    }
 }
 
 #[tokio::test]

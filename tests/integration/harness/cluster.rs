@@ -33,8 +33,9 @@ impl Cluster {
                 dir: PathBuf::new(),
                 kubeconfig: kubeconfig.into(),
             }
-            .with_crds(),
-            None => Self::start("shared"),
+            .with_crds()
+            .with_approval_policy(),
+            None => Self::start("shared").with_approval_policy(),
         })
     }
 
@@ -100,6 +101,15 @@ impl Cluster {
         ] {
             self.kubectl(arguments, "").unwrap();
         }
+        self
+    }
+
+    /// With the chart's admission policy that protects approvals.
+    pub fn with_approval_policy(self) -> Self {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/devicecert-operator");
+        let show = "--show-only=templates/approvalpolicy.yaml";
+        let manifest = run(tool("helm"), ["template", "operator", chart, show]);
+        self.kubectl(&["apply", "-f", "-"], &manifest).unwrap();
         self
     }
 

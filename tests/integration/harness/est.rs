@@ -7,7 +7,11 @@ use cms::{content_info::ContentInfo, signed_data::SignedData};
 use der::{Decode, Encode};
 use hyper::{HeaderMap, Request};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{Connection, Facts, Operator, World, split_pem};
@@ -71,13 +75,22 @@ impl Est {
         }
     }
 
+    /// The same client with a bearer token.
+    pub fn bearer(&self, token: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..self.clone()
+        }
+    }
+
     /// The same client with a certificate (DER) in TLS.
     pub fn certificate(&self, der: &[u8], key: &KeyPair) -> Self {
         let chain = vec![CertificateDer::from(der.to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = builder(&self.roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap();
+        let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        // Not `with_client_auth_cert`, which refuses version 1 certificates.
+        let pair = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        let config = builder(&self.roots).with_client_cert_resolver(Arc::new(pair));
         Self {
             config: Arc::new(config),
             ..self.clone()

@@ -92,7 +92,11 @@ fn rendered() -> &'static [Value] {
             arguments.into_iter().chain(only.iter().map(String::as_str)),
         );
         let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
-        assert_eq!(objects.len(), 5, "an account, two roles and two bindings");
+        assert_eq!(
+            objects.len(),
+            7,
+            "an account, three roles and three bindings"
+        );
         objects
     })
 }

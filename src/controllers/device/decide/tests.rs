@@ -47,6 +47,7 @@ fn observed() -> Observed {
         renew_after: None,
         sweep: None,
         was_refused: false,
+        pending: None,
         enrolling_until: None,
     }
 }

@@ -1,0 +1,4 @@
+//! The front end's parser of `authorization`: must not panic.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| devicecert::est::fuzz::authorization(bytes));

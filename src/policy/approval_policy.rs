@@ -1,0 +1,76 @@
+//! The admission policy that protects approvals: what it must say, and whether what a cluster has says it.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+
+/// The name of the policy and of its binding.
+pub const NAME: &str = "devicecert-approval";
+
+/// Who may set, change or take away an approval: holders of the verb `approve` on the device's group.
+pub const EXPRESSION: &str = "(has(object.spec.approval) \
+    ? (oldObject != null && has(oldObject.spec.approval) && oldObject.spec.approval == object.spec.approval) \
+    : (oldObject == null || !has(oldObject.spec.approval))) \
+    || authorizer.group('devicecert.dev').resource('enrollmentgroups').namespace(object.metadata.namespace)\
+.name(object.spec.groupRef.name).check('approve').allowed()";
+
+/// Whether the policy and its binding hold for every DeviceIdentity, deny, and ask what [`EXPRESSION`] asks.
+pub fn protects(
+    policy: &ValidatingAdmissionPolicy,
+    binding: &ValidatingAdmissionPolicyBinding,
+) -> bool {
+    is_whole(policy).is_some_and(|whole| whole) && is_bound(binding).is_some_and(|bound| bound)
+}
+
+fn is_whole(policy: &ValidatingAdmissionPolicy) -> Option<bool> {
+    let spec = policy.spec.as_ref()?;
+    let matched = spec.match_constraints.as_ref()?;
+    let [rule] = matched.resource_rules.as_deref()? else {
+        return Some(false);
+    };
+    let operations = rule.operations.as_deref().unwrap_or_default();
+    let covers = |operation: &str| operations.iter().any(|own| own == operation || own == "*");
+    let is = |list: &Option<Vec<String>>, wanted: &[&str]| {
+        list.as_ref()
+            .is_some_and(|list| wanted.iter().any(|word| list.iter().any(|own| own == word)))
+    };
+    let asks = spec.validations.iter().flatten().any(|validation| {
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        words(&validation.expression) == words(EXPRESSION)
+    });
+    let everywhere = matched
+        .namespace_selector
+        .as_ref()
+        .is_none_or(|selector| *selector == Default::default())
+        && matched
+            .object_selector
+            .as_ref()
+            .is_none_or(|selector| *selector == Default::default())
+        && matched
+            .exclude_resource_rules
+            .as_ref()
+            .is_none_or(Vec::is_empty)
+        && rule.resource_names.as_ref().is_none_or(Vec::is_empty);
+    Some(
+        spec.failure_policy.as_deref().unwrap_or("Fail") == "Fail"
+            && spec.match_conditions.as_ref().is_none_or(Vec::is_empty)
+            && spec.param_kind.is_none()
+            && everywhere
+            && is(&rule.api_groups, &["devicecert.dev", "*"])
+            && is(&rule.api_versions, &["v1alpha1", "*"])
+            && is(&rule.resources, &["deviceidentities", "*"])
+            && covers("CREATE")
+            && covers("UPDATE")
+            && asks,
+    )
+}
+
+fn is_bound(binding: &ValidatingAdmissionPolicyBinding) -> Option<bool> {
+    let spec = binding.spec.as_ref()?;
+    let denies = spec
+        .validation_actions
+        .iter()
+        .flatten()
+        .any(|action| action == "Deny");
+    Some(spec.policy_name.as_deref() == Some(NAME) && spec.match_resources.is_none() && denies)
+}

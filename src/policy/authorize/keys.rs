@@ -1,0 +1,149 @@
+//! Which keys may be certified: of a kind that the group allows, nobody else's, not compromised, and approved where a person
+//! must approve.
+
+use super::{Asked, Principal, Reason, Refusal, Situation, refuse};
+use crate::{
+    api::{Approval, ApprovalDecision, ChannelBinding, Pending, ServerKeygen},
+    pki::Fingerprint,
+    policy::{Device, Origin},
+};
+
+/// Whose a key is already, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyHolder {
+    /// Nobody's, or the device's own.
+    Nobody,
+    /// Another device's, by namespace and name.
+    Device(String),
+    /// A CertificateAuthority's, by namespace and name.
+    Authority(String),
+    /// The EST server's.
+    Server,
+    /// It was on the record of a device that is revoked with the reason KeyCompromise.
+    Compromised,
+}
+
+/// The group may want keys of certain kinds only.
+pub(super) fn kind_is_allowed(s: &Situation<'_>) -> Result<(), Refusal> {
+    let algorithm = s.asked.key().algorithm();
+    if s.group.allowed_keys.is_empty() || s.group.allowed_keys.contains(&algorithm) {
+        return Ok(());
+    }
+    let allowed: Vec<String> = s
+        .group
+        .allowed_keys
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    refuse(
+        Reason::KeyNotAllowed,
+        format!(
+            "the key is {algorithm}, but the group allows {}: make a key of that kind",
+            allowed.join(", ")
+        ),
+    )
+}
+
+/// A key names one identity: whoever holds it must not become somebody else by another certificate.
+pub(super) fn key_is_free(s: &Situation<'_>) -> Result<(), Refusal> {
+    let in_use = |whose: &str| {
+        refuse(
+            Reason::KeyInUse,
+            format!(
+                "the key of the request is certified for {whose} already: make a new key on the device"
+            ),
+        )
+    };
+    match s.key_holder {
+        KeyHolder::Nobody => Ok(()),
+        // Whose it is, is not for the requester to learn.
+        KeyHolder::Device(_) => in_use("another device"),
+        KeyHolder::Authority(_) => in_use("a certificate authority"),
+        KeyHolder::Server => in_use("the EST server"),
+        KeyHolder::Compromised => refuse(
+            Reason::KeyCompromised,
+            "the key of the request was revoked because it is compromised: make a new key on the device".into(),
+        ),
+    }
+}
+
+/// The operator makes keys only where the group says so.
+pub(super) fn server_may_make_keys(s: &Situation<'_>) -> Result<(), Refusal> {
+    match s.asked {
+        Asked::MadeKey { .. } if s.group.server_keygen == ServerKeygen::Disabled => refuse(
+            Reason::ServerKeygenDisabled,
+            "this group does not let the server make keys: make the key on the device and use simpleenroll".into(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// RFC 7030 §3.5: a CSR may prove that it was made for its TLS connection.
+pub(super) fn channel_is_bound(s: &Situation<'_>) -> Result<(), Refusal> {
+    if s.group.channel_binding == ChannelBinding::Optional
+        || s.bound_to_channel
+        || matches!(s.principal, Principal::Operator)
+    {
+        return Ok(());
+    }
+    refuse(
+        Reason::ProofRequired,
+        "this group wants proof that the CSR was made for this TLS connection: put the base64 of tls-exporter (RFC 9266) or, with \
+         TLS 1.2, of tls-unique into the CSR's challengePassword (RFC 7030 section 3.5)"
+            .into(),
+    )
+}
+
+/// The key of which a person's approval speaks. A key that the operator makes does not exist before it is used, so there the
+/// approval is for the object, whatever its keys.
+pub fn approval_key(asked: &Asked<'_>, device: &Device) -> Fingerprint {
+    match (asked, &device.origin) {
+        (Asked::OwnKey(_), Origin::Secret(_)) | (Asked::MadeKey { .. }, _) => {
+            Fingerprint::of(device.uid.as_bytes())
+        }
+        (Asked::OwnKey(key), _) => key.fingerprint(),
+        (Asked::Csr(csr), _) => csr.key().fingerprint(),
+    }
+}
+
+/// Where a person must approve, the approval must be for this key. A live key was approved, or came before the rule.
+pub(super) fn key_is_approved(s: &Situation<'_>) -> Result<(), Refusal> {
+    let key = approval_key(&s.asked, s.device);
+    let decision = s
+        .device
+        .approval
+        .as_ref()
+        .filter(|approval| approval.key == key);
+    if let Some(approval) = decision
+        && approval.decision == ApprovalDecision::Denied
+    {
+        let why = approval
+            .reason
+            .as_deref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
+        return refuse(
+            Reason::Denied,
+            format!("the request of {} was denied{why}", s.device.id),
+        );
+    }
+    if s.group.approval == Approval::Automatic || decision.is_some() {
+        return Ok(());
+    }
+    let renews_its_key = matches!(s.principal, Principal::Device { .. })
+        && s.device.live_keys(s.now).any(|live| live == key);
+    if renews_its_key {
+        return Ok(());
+    }
+    let reason = match s.group.pending {
+        Pending::Poll => Reason::PendingApproval,
+        Pending::Reject => Reason::ApprovalRequired,
+    };
+    refuse(
+        reason,
+        format!(
+            "a person must approve the key {key} of {} first (kubectl devicecert approve {} --key {key}): send the same request again later",
+            s.device.id, s.device.name
+        ),
+    )
+}

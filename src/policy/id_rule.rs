@@ -1,0 +1,174 @@
+//! How a CSR's common name leads to a registration ID, and which IDs a group takes.
+
+use regex::Regex;
+
+use super::{Reason, Refusal, RegistrationId};
+use crate::api::RegistrationIdRule;
+
+const PLACEHOLDER: &str = "${device}";
+
+/// A group's rule about registration IDs.
+#[derive(Clone, Debug, Default)]
+pub struct IdRule {
+    pattern: Option<Regex>,
+    common_name: Option<Frame>,
+    value: Option<Frame>,
+}
+
+/// Text around one `${device}`.
+#[derive(Clone, Debug)]
+struct Frame {
+    before: String,
+    after: String,
+}
+
+impl Frame {
+    fn parse(field: &str, text: &str) -> Result<Self, String> {
+        match text.split_once(PLACEHOLDER) {
+            Some((before, after)) if !before.contains("${") && !after.contains("${") => Ok(Self {
+                before: before.into(),
+                after: after.into(),
+            }),
+            _ => Err(format!(
+                "{field}: write {PLACEHOLDER} exactly once, and no other placeholder"
+            )),
+        }
+    }
+
+    fn fill(&self, device: &str) -> String {
+        format!("{}{device}{}", self.before, self.after)
+    }
+
+    /// The part in place of `${device}`, whatever the case of the rest.
+    fn take<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let (before, rest) = text.split_at_checked(self.before.len())?;
+        let (device, after) = rest.split_at_checked(rest.len().checked_sub(self.after.len())?)?;
+        let fits =
+            before.eq_ignore_ascii_case(&self.before) && after.eq_ignore_ascii_case(&self.after);
+        (fits && !device.is_empty()).then_some(device)
+    }
+}
+
+impl IdRule {
+    /// Compiles the rule. The error names the field below `registrationId`.
+    pub fn compile(rule: &RegistrationIdRule) -> Result<Self, String> {
+        let frame = |field: &str, text: &Option<String>| {
+            text.as_deref()
+                .map(|text| Frame::parse(field, text))
+                .transpose()
+        };
+        Ok(Self {
+            pattern: rule
+                .pattern
+                .as_deref()
+                .map(whole_match)
+                .transpose()
+                .map_err(|e| format!("pattern: {e}"))?,
+            common_name: frame("commonName", &rule.common_name)?,
+            value: frame("value", &rule.value)?,
+        })
+    }
+
+    /// The registration ID that a common name asks for.
+    pub fn id_of(&self, common_name: &str) -> Result<RegistrationId, Refusal> {
+        let device = match &self.common_name {
+            None => common_name,
+            Some(frame) => frame.take(common_name).ok_or_else(|| {
+                Refusal::new(
+                    Reason::InvalidRegistrationId,
+                    format!(
+                        "the common name {common_name:?} is not of the form {:?}, which this group asks for",
+                        frame.fill(PLACEHOLDER)
+                    ),
+                )
+            })?,
+        };
+        // What is certified is named after the device alone, so it must be well-formed by itself.
+        RegistrationId::parse(device)?;
+        match &self.value {
+            None => RegistrationId::parse(device),
+            Some(frame) => RegistrationId::parse(&frame.fill(device)),
+        }
+    }
+
+    /// The device that an ID stands for: what `${device}` was filled with.
+    pub fn device_of<'i>(&self, id: &'i RegistrationId) -> &'i str {
+        self.value
+            .as_ref()
+            .and_then(|frame| frame.take(id.as_str()))
+            .unwrap_or(id.as_str())
+    }
+
+    /// Whether the ID matches the group's pattern. Case does not matter.
+    pub fn takes(&self, id: &RegistrationId) -> bool {
+        self.pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(id.folded()))
+    }
+}
+
+/// A bounded regular expression that must match the whole of an ID, in any case.
+pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
+    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .case_insensitive(true)
+        .size_limit(1 << 18)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge() -> IdRule {
+        IdRule::compile(&RegistrationIdRule {
+            pattern: None,
+            common_name: Some("iotedged workload ca ${device}".into()),
+            value: Some("${device}-edge-ca".into()),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn without_a_template_the_common_name_is_the_id() {
+        let id = IdRule::default().id_of("Sensor-1").unwrap();
+        assert_eq!(id.as_str(), "Sensor-1");
+        assert_eq!(IdRule::default().device_of(&id), "Sensor-1");
+    }
+
+    #[test]
+    fn a_template_takes_the_device_out_of_the_common_name_and_makes_an_id_of_it() {
+        let id = edge().id_of("iotedged workload ca Edge-1").unwrap();
+        assert_eq!(id.as_str(), "Edge-1-edge-ca");
+        assert_eq!(edge().device_of(&id), "Edge-1");
+    }
+
+    #[test]
+    fn other_common_names_are_refused_in_words() {
+        for name in [
+            "edge-1",
+            "iotedged workload ca ",
+            "iotedged workload ca a b",
+            "xiotedged workload ca a",
+            "é",
+        ] {
+            let refusal = edge().id_of(name).unwrap_err();
+            assert_eq!(refusal.reason, Reason::InvalidRegistrationId, "{name}");
+        }
+    }
+
+    #[test]
+    fn templates_have_exactly_one_placeholder() {
+        for text in [
+            "none",
+            "${device} ${device}",
+            "${device} ${group}",
+            "${other}",
+        ] {
+            let rule = RegistrationIdRule {
+                common_name: Some(text.into()),
+                ..RegistrationIdRule::default()
+            };
+            assert!(IdRule::compile(&rule).is_err(), "{text}");
+        }
+    }
+}

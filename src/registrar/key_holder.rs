@@ -1,0 +1,66 @@
+//! Whose a public key is already: devices, authorities and the EST server, as far as the fleet knows.
+
+use std::sync::PoisonError;
+
+use super::{authority_chain, local::LocalRegistrar};
+use crate::{
+    api::{DeviceIdentity, DeviceState, RevocationReason},
+    pki::{Fingerprint, SubjectPublicKey},
+    policy::{Device, KeyHolder},
+};
+
+impl LocalRegistrar {
+    /// Who, other than this device, has a certificate for a key.
+    pub(super) fn key_holder(&self, key: &SubjectPublicKey, device: &Device) -> KeyHolder {
+        let fingerprint = key.fingerprint();
+        let mut holder = KeyHolder::Nobody;
+        for other in self.fleet().devices_by_key(&fingerprint) {
+            if is_compromised(&other) {
+                return KeyHolder::Compromised;
+            }
+            let name = other.metadata.name.as_deref().unwrap_or_default();
+            let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
+            if (namespace, name) != (&device.namespace, &device.name) {
+                holder = KeyHolder::Device(format!("{namespace}/{name}"));
+            }
+        }
+        if holder != KeyHolder::Nobody {
+            return holder;
+        }
+        if self.server_key() == Some(fingerprint) {
+            return KeyHolder::Server;
+        }
+        let authorities = self.fleet().authorities();
+        let owner = authorities.iter().find(|authority| {
+            authority_chain(authority).is_some_and(|chain| {
+                chain
+                    .iter()
+                    .any(|certificate| certificate.key() == key.spki_der())
+            })
+        });
+        match owner {
+            Some(owner) => KeyHolder::Authority(owner.metadata.name.clone().unwrap_or_default()),
+            None => KeyHolder::Nobody,
+        }
+    }
+
+    /// Remembers the key of the EST server's certificate.
+    pub fn set_server_key(&self, key: Fingerprint) {
+        *self
+            .server_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    fn server_key(&self) -> Option<Fingerprint> {
+        *self
+            .server_key
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_compromised(device: &DeviceIdentity) -> bool {
+    device.spec.state == DeviceState::Revoked
+        && device.spec.revocation_reason == Some(RevocationReason::KeyCompromise)
+}

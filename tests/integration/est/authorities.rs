@@ -1,0 +1,133 @@
+//! Registration authorities, and devices that are certificate authorities.
+
+use devicecert::api::{DeviceIdentity, DeviceState};
+use serde_json::json;
+
+use super::{open, scene};
+use crate::harness::{Device, Facts, authority, group, run_in};
+
+#[tokio::test]
+async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
+    let listed = json!([{ "authorityRef": { "name": "ca" }, "subject": "CN=ra-1" }]);
+    let more = json!({ "authentication": { "registrationAuthorities": listed } });
+    let scene = scene(json!({}), more).await;
+    let users =
+        json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
+    let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
+    scene.world.create(group("ras", "ca", ras)).await;
+    scene.world.create(group("closed", "ca", json!({}))).await;
+    let label = |group: &str| format!("{}.{group}", scene.world.namespace);
+    let (ra, other_ra) = (Device::new("ra-1"), Device::new("ra-2"));
+    let certificate = scene
+        .user
+        .enroll(&label("ras"), &ra.csr())
+        .await
+        .certificate();
+    let client = scene.anonymous.certificate(&certificate, &ra.key);
+    let device = Device::new("meter-1");
+    device.owns(&client.enroll("", &device.csr()).await.certificate());
+    let recorded: DeviceIdentity = scene.world.get("meter-1").await;
+    assert!(
+        recorded
+            .status
+            .unwrap()
+            .certificate
+            .unwrap()
+            .requester
+            .starts_with("RegistrationAuthority/")
+    );
+    // Not in a group that does not list it, and not when it is not listed itself.
+    client
+        .enroll(&label("closed"), &Device::new("meter-2").csr())
+        .await
+        .refuses(
+            403,
+            "RegistrationAuthorityNotListed",
+            &["registrationAuthorities"],
+        );
+    let unlisted = scene
+        .user
+        .enroll(&label("ras"), &other_ra.csr())
+        .await
+        .certificate();
+    let stranger = scene.anonymous.certificate(&unlisted, &other_ra.key);
+    stranger
+        .enroll("", &Device::new("meter-3").csr())
+        .await
+        .refuses(403, "RegistrationAuthorityNotListed", &[]);
+    // A device of the group itself is none, whatever its name.
+    scene
+        .world
+        .create(crate::harness::device("plain", "g", json!({})))
+        .await;
+    let plain = Device::new("plain");
+    let certificate = scene.user.enroll("", &plain.csr()).await.certificate();
+    let client_of_plain = scene.anonymous.certificate(&certificate, &plain.key);
+    client_of_plain
+        .enroll("", &Device::new("meter-4").csr())
+        .await
+        .refuses(403, "SubjectMismatch", &[]);
+    // It renews itself in its own group, and stops when it is suspended.
+    ra.owns(
+        &client
+            .reenroll(&label("ras"), &ra.csr())
+            .await
+            .certificate(),
+    );
+    scene
+        .world
+        .patch::<DeviceIdentity>(
+            "ra-1",
+            json!({ "spec": { "state": DeviceState::Suspended } }),
+        )
+        .await;
+    client
+        .enroll("", &Device::new("meter-5").csr())
+        .await
+        .refuses(403, "Suspended", &["ra-1"]);
+}
+
+#[tokio::test]
+async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
+    let scene = scene(open(), json!({})).await;
+    let world = &scene.world;
+    world
+        .create(authority(
+            "edge-root",
+            json!({ "issuedBy": { "name": "root" }, "pathLength": 1 }),
+        ))
+        .await;
+    let users = json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open", "existing": "Any" } });
+    let ids =
+        json!({ "commonName": "iotedged workload ca ${device}", "value": "${device}-edge-ca" });
+    let profile = json!({ "isCA": true, "subject": "CN=iotedged workload ca ${device}" });
+    let edge = json!({ "authentication": users, "registrationId": ids, "profile": profile });
+    world.create(group("edge", "edge-root", edge.clone())).await;
+    world.create(group("tight", "ca", edge)).await;
+    world
+        .until::<devicecert::api::EnrollmentGroup>("edge", "True")
+        .await;
+    let dir = tempfile::tempdir().unwrap();
+    let script = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem \
+        -subj '/CN=iotedged workload ca edge-1' -addext basicConstraints=critical,CA:TRUE,pathlen:0 \
+        -addext keyUsage=critical,keyCertSign 2>/dev/null";
+    let csr = run_in(dir.path(), script).unwrap();
+    let label = |group: &str| format!("{}.{group}", world.namespace);
+    let certificate = scene.user.enroll(&label("edge"), &csr).await.certificate();
+    let facts = Facts::of(&certificate);
+    assert_eq!(facts.subject, "CN=iotedged workload ca edge-1");
+    assert_eq!(facts.ca, Some((true, Some(0))));
+    assert_eq!(world.record("edge-1-edge-ca").await.len(), 1);
+    // Elsewhere the name is no ID, and an issuer without room refuses.
+    let other = run_in(dir.path(), &script.replace("edge-1", "edge-2")).unwrap();
+    scene
+        .user
+        .enroll("", &csr)
+        .await
+        .refuses(400, "InvalidRegistrationId", &["character ' '"]);
+    scene.user.enroll(&label("tight"), &other).await.refuses(
+        403,
+        "AuthorityNotAllowed",
+        &["pathLength 0", "more room"],
+    );
+}
