@@ -141,7 +141,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "controllers"
     });
     let (stop, mut stopping) = watch::channel(());
-    let mut front = JoinSet::new();
+    let mut front: JoinSet<&'static str> = JoinSet::new();
     if let (Some(Est { server, .. }), Some(entrance)) = (config.est, entrance) {
         parts.spawn(async move {
             server.run(context, identity_sender).await;
@@ -151,12 +151,17 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             // The sender is dropped at the latest when the process ends.
             let _ = stopping.changed().await;
         };
-        front.spawn(entrance.serve(registrar, identity, page, stopped));
+        front.spawn(async move {
+            if let Err(error) = entrance.serve(registrar, identity, page, stopped).await {
+                tracing::error!(%error, "requests from outside are no longer served");
+            }
+            "EST"
+        });
     }
     let outcome = tokio::select! {
         () = stop_signal() => Ok(()),
         ended = parts.join_next() => Err(RunError::Ended(ended.and_then(Result::ok).unwrap_or("a task that panicked"))),
-        Some(_) = front.join_next() => Err(RunError::Ended("the way to the registrar")),
+        Some(ended) = front.join_next() => Err(RunError::Ended(ended.unwrap_or("a task that panicked"))),
     };
     tracing::info!("stopping: requests under way are finished first");
     drop(stop);
