@@ -213,8 +213,8 @@ impl EstArgs {
     /// How to log, and what to run.
     pub fn validate(self) -> (LogArgs, Result<Job, String>) {
         let config = FrontConfig {
-            limits: self.listen.limits.limits(),
             listen: self.listen.est_listen,
+            limits: self.listen.limits.limits(),
             socket: self.socket.registrar_socket,
             controller_uid: self.controller_uid,
             metrics_listen: self.metrics_listen,

@@ -82,7 +82,7 @@ pub struct EstServerArgs {
     pub(super) est_default: Option<GroupKey>,
 }
 
-/// Where the EST server listens.
+/// Where the EST server listens, and what a client may use up.
 #[derive(Debug, Args)]
 pub struct EstListenArgs {
     /// Where the EST server listens.

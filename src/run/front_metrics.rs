@@ -16,14 +16,49 @@ type Total = (&'static str, &'static str, fn(&Counters) -> u64);
 /// The totals without labels.
 const TOTALS: &[Total] = &[
     (
+        "devicecert_est_connections_accepted_total",
+        "Connections accepted.",
+        Counters::connections_accepted,
+    ),
+    (
         "devicecert_est_connections_dropped_total",
-        "Connections dropped because as many were open as may be.",
+        "Connections dropped because there was no room for them.",
         Counters::connections_dropped,
+    ),
+    (
+        "devicecert_est_connections_evicted_total",
+        "Idle connections closed to make room for newer ones.",
+        Counters::connections_evicted,
+    ),
+    (
+        "devicecert_est_handshakes_full_total",
+        "Full TLS handshakes.",
+        Counters::handshakes_full,
+    ),
+    (
+        "devicecert_est_handshakes_resumed_total",
+        "TLS handshakes that resumed a session.",
+        Counters::handshakes_resumed,
     ),
     (
         "devicecert_est_handshakes_failed_total",
         "TLS handshakes that failed or took too long.",
         Counters::handshakes_failed,
+    ),
+    (
+        "devicecert_est_handshakes_shed_total",
+        "TLS handshakes dropped because too many were going on.",
+        Counters::handshakes_shed,
+    ),
+    (
+        "devicecert_est_failures_throttled_total",
+        "Requests answered with 429 because their source had failed too often.",
+        Counters::failures_throttled,
+    ),
+    (
+        "devicecert_est_requests_shed_total",
+        "Requests answered with 503 because too many were under way.",
+        Counters::requests_shed,
     ),
     (
         "devicecert_est_answered_total",
@@ -79,6 +114,14 @@ impl FrontMetrics {
             }
         }
         parts.push(Box::new(refused));
+        let open = IntGauge::new("devicecert_est_connections_open", "Connections open now.")?;
+        open.set(
+            self.counters
+                .connections_open()
+                .try_into()
+                .unwrap_or(i64::MAX),
+        );
+        parts.push(Box::new(open));
         if let Some(registrar) = &self.registrar {
             let connected = IntGauge::new(
                 "devicecert_est_controller_connected",

@@ -46,7 +46,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The registrar of the controller at the other end of a socket.
 ///
 /// While it is away, [`Registrar::authorities`] and [`Registrar::attributes`] give the last good answer for the label, and
-/// all else is refused with [`Reason::NotReady`]. At most 256 requests are under way; more are refused with
+/// all else is refused with [`Reason::NotReady`]. At most 512 requests are under way; more are refused with
 /// [`Reason::Overloaded`].
 pub struct RemoteRegistrar {
     pub(super) shared: Arc<Shared>,

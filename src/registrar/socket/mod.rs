@@ -25,7 +25,7 @@ pub use listener::{SocketError, bind, own_uid};
 pub use server::serve;
 
 /// How many requests of one connection are under way at the same time, on either end.
-const IN_FLIGHT: usize = 256;
+const IN_FLIGHT: usize = 512;
 
 /// Reads bytes as if they had come over the socket, from either end. For fuzzing: must not panic, and what can be read must
 /// come back from its own bytes.

@@ -34,8 +34,9 @@ use crate::{
     registrar::{Registrar, Rejection, ServerIdentity},
 };
 
-/// Open connections; a front end needs one. Further ones are closed at once.
-const CONNECTIONS: usize = 8;
+/// Open connections; a front end needs one. Further ones are closed at once. Together with the number of requests in
+/// flight and the length of a frame this bounds what a hostile front end can make us hold.
+pub(super) const CONNECTIONS: usize = 4;
 /// How long a request may take; it is then dropped wherever it stands.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// How long a front end that is finishing too may go on asking once `shutdown` has resolved.
@@ -48,7 +49,7 @@ type Identity = watch::Receiver<Option<Arc<ServerIdentity>>>;
 ///
 /// Nothing that is asked is believed: the registrar checks chains, passwords, CSRs and policy itself. Connections of
 /// other users are closed unread. Frames that are none, or too long, or too slow, end their connection and no other. At
-/// most 256 requests of a connection are under way; then its next frame is not read until one is done.
+/// most 512 requests of a connection are under way; then its next frame is not read until one is done.
 pub async fn serve(
     listener: UnixListener,
     est_uid: u32,

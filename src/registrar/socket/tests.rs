@@ -19,6 +19,7 @@ use super::{
     fuzz_message,
     message::{Request, Response},
     own_uid, serve,
+    server::CONNECTIONS,
 };
 use crate::{
     policy::Reason,
@@ -483,7 +484,7 @@ async fn a_request_that_is_too_large_is_refused_before_it_is_sent() {
 async fn connections_are_bounded() {
     let controller = Controller::start().await;
     let mut open = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..CONNECTIONS {
         open.push(controller.stranger().await);
     }
     let mut one_more = UnixStream::connect(&controller.path).await.unwrap();
