@@ -326,12 +326,14 @@ impl LocalRegistrar {
         let authenticated = self
             .authenticate(&request.credentials, &group, cluster::now())
             .await?;
+        trail.proved(&authenticated.principal);
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
         trail.asked(&csr);
         let ForDevice { principal, device } = self
             .as_registration_authority(authenticated, &csr, &group)
             .await?;
+        // A registration authority is found out to be one only by what it asks.
         trail.proved(&principal);
         let requester = Requester {
             bound_to_channel: channel::is_bound(&csr, &request.bindings)?,

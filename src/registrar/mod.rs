@@ -19,6 +19,7 @@ mod register;
 mod server_certificate;
 mod server_key;
 mod signer;
+pub mod socket;
 mod tokens;
 
 pub use authority_certificate::AuthorityTemplate;

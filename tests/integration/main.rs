@@ -11,3 +11,4 @@ mod harness;
 mod metrics;
 mod outage;
 mod replicas;
+mod sidecar;
