@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{
-    Authorization, BasicCredentials, Credentials, Rejection, authority_chain, local::LocalRegistrar,
-};
+use super::{Authorization, BasicCredentials, Credentials, Rejection, local::LocalRegistrar};
 use crate::{
     api::{CertificateAuthority, DeviceIdentity},
     pki::Certificate,
@@ -157,13 +155,8 @@ impl LocalRegistrar {
         certificate: &Certificate,
         namespace: Option<&str>,
     ) -> bool {
-        self.fleet()
-            .authorities()
-            .iter()
-            .filter(|authority| {
-                namespace.is_none() || authority.metadata.namespace.as_deref() == namespace
-            })
-            .filter_map(|authority| authority_chain(authority)?.into_iter().next())
+        self.chains_in(namespace)
+            .filter_map(|(_, chain)| chain.first().cloned())
             .any(|authority| certificate.is_signed_by(&authority))
     }
 
@@ -188,12 +181,9 @@ impl LocalRegistrar {
             return false;
         };
         let namespace = device.metadata.namespace.as_deref();
-        self.fleet()
-            .authorities()
-            .iter()
-            .filter(|authority| authority.metadata.namespace.as_deref() == namespace)
-            .filter(|authority| is_certified_as(authority, issuer))
-            .filter_map(|authority| authority_chain(authority)?.into_iter().next())
+        self.chains_in(namespace)
+            .filter(|(authority, _)| is_certified_as(authority, issuer))
+            .filter_map(|(_, chain)| chain.first().cloned())
             .filter(|authority| authority.fingerprint().to_string() == *issuer)
             .any(|authority| certificate.is_signed_by(&authority))
     }

@@ -7,7 +7,7 @@ use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     audited::{ISSUED, REPEATED, Trail},
     authenticate::Authenticated,
-    authority_chain, channel,
+    channel,
     local::{LocalRegistrar, Requester},
     server_key::ServerKey,
 };
@@ -37,7 +37,7 @@ impl Registrar for LocalRegistrar {
             let authority = self
                 .fleet()
                 .authority(&key.namespace, &group.spec.authority_ref.name)?;
-            authority_chain(&authority)
+            self.chain_of(&authority)
         });
         let Some(chain) = chain else {
             if self.fleet().group(&key).is_none() {
@@ -443,8 +443,7 @@ impl LocalRegistrar {
 
     fn is_listed(&self, rule: &AuthorityRule, certificate: &Certificate, group: &Group) -> bool {
         let authority = self.fleet().authority(&group.namespace, &rule.authority);
-        let signer =
-            authority.and_then(|authority| authority_chain(&authority)?.into_iter().next());
+        let signer = authority.and_then(|authority| self.chain_of(&authority)?.first().cloned());
         rule.subject.same_text(certificate.subject())
             && signer.is_some_and(|signer| certificate.is_signed_by(&signer))
     }

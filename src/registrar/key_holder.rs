@@ -1,6 +1,6 @@
 //! Whose a public key is already: devices, authorities and the EST server, as far as the fleet knows.
 
-use super::{authority_chain, local::LocalRegistrar};
+use super::local::LocalRegistrar;
 use crate::{
     api::{DeviceIdentity, DeviceState, RevocationReason},
     pki::SubjectPublicKey,
@@ -28,14 +28,10 @@ impl LocalRegistrar {
         if self.server_key() == Some(fingerprint) {
             return KeyHolder::Server;
         }
-        let authorities = self.fleet().authorities();
-        let owner = authorities.iter().find(|authority| {
-            authority_chain(authority).is_some_and(|chain| {
-                chain
-                    .iter()
-                    .any(|certificate| certificate.key() == key.spki_der())
-            })
-        });
+        let owner = self
+            .chains_in(None)
+            .find(|(_, chain)| chain.iter().any(|own| own.key() == key.spki_der()))
+            .map(|(authority, _)| authority);
         match owner {
             Some(owner) => KeyHolder::Authority(owner.metadata.name.clone().unwrap_or_default()),
             None => KeyHolder::Nobody,

@@ -5,6 +5,7 @@ mod audited;
 mod authenticate;
 mod authority_certificate;
 mod bootstrap;
+mod chains;
 mod channel;
 mod door;
 mod enroll;
