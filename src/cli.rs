@@ -114,9 +114,9 @@ pub struct EstArgs {
 #[derive(Debug)]
 pub enum Job {
     /// The controllers and the registrar, with or without the EST server.
-    Operator(Config),
+    Operator(Box<Config>),
     /// The EST server alone.
-    Front(FrontConfig),
+    Front(Box<FrontConfig>),
 }
 
 /// The validated configuration of `run` and `controller`.
@@ -193,7 +193,7 @@ impl RunArgs {
             limits: self.listen.limits.limits(),
         };
         let config = config(self.cluster, self.est, self.metrics, door);
-        (self.log, config.map(Job::Operator))
+        (self.log, config.map(|config| Job::Operator(config.into())))
     }
 }
 
@@ -205,7 +205,7 @@ impl ControllerArgs {
             uid: self.est_uid,
         };
         let config = config(self.cluster, self.est, self.metrics, door);
-        (self.log, config.map(Job::Operator))
+        (self.log, config.map(|config| Job::Operator(config.into())))
     }
 }
 
@@ -219,7 +219,7 @@ impl EstArgs {
             controller_uid: self.controller_uid,
             metrics_listen: self.metrics_listen,
         };
-        (self.log, Ok(Job::Front(config)))
+        (self.log, Ok(Job::Front(config.into())))
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let all = ["devicecert-operator", "run"].iter().chain(arguments);
         match job(all)? {
-            Job::Operator(config) => Ok(config),
+            Job::Operator(config) => Ok(*config),
             Job::Front(_) => Err("not run".into()),
         }
     }

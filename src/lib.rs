@@ -63,8 +63,8 @@ pub fn start((log, job): (cli::LogArgs, Result<cli::Job, String>)) -> Result<(),
         .enable_all()
         .build()?;
     let result = match job {
-        cli::Job::Operator(config) => runtime.block_on(run::run(config)),
-        cli::Job::Front(config) => runtime.block_on(run::front(config)),
+        cli::Job::Operator(config) => runtime.block_on(run::run(*config)),
+        cli::Job::Front(config) => runtime.block_on(run::front(*config)),
     };
     // A password that is still being verified must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));

@@ -53,7 +53,7 @@ impl Needle {
 }
 
 /// The names of those that are in the memory of a process.
-pub fn in_memory<'a>(pid: u32, needles: &'a [Needle]) -> Vec<&'a str> {
+pub fn in_memory(pid: u32, needles: &[Needle]) -> Vec<&str> {
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let (mut read, mut found) = (0, Vec::new());
