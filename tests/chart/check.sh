@@ -174,7 +174,7 @@ check "API server: takes deploy/samples" accepted deploy/samples
 crds_are_kept() {
 	local kept
 	kept=$(grep -c 'helm.sh/resource-policy: keep' "$scratch/default.yaml")
-	[[ $kept == 3 ]] || { echo "$kept CRDs have resource-policy keep; 3 should" && return 1; }
+	[[ $kept == 5 ]] || { echo "$kept CRDs have resource-policy keep; 5 should" && return 1; }
 	! grep 'helm.sh/resource-policy' "$scratch/all.yaml" || { echo "crds.keep=false keeps CRDs" && return 1; }
 	! grep 'kind: CustomResourceDefinition' "$scratch/est.yaml" || { echo "crds.enabled=false installs CRDs" && return 1; }
 }

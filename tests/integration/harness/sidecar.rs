@@ -67,6 +67,8 @@ impl Sidecar {
             "--log-level=info,devicecert=debug".to_string(),
             format!("--est-authority={}/root", world.namespace),
             "--est-dns-name=localhost,127.0.0.1".to_string(),
+            // A controller that was killed is back at once, and need not wait for its own Lease to run out.
+            "--leader-election=false".to_string(),
         ];
         controller.extend(further.iter().map(|argument| argument.to_string()));
         let est = vec![
