@@ -94,7 +94,7 @@ impl EstServer {
     }
 
     /// The leader renews the certificate in time; the other replicas take what they find. `None`: there is nothing yet.
-    async fn obtain(&self, context: &Context) -> Result<Option<Pair>, Rejection> {
+    async fn obtain(&self, context: &Context) -> Result<Option<ServerPair>, Rejection> {
         match context
             .leadership
             .while_leading(self.refresh(context))
@@ -203,7 +203,7 @@ async fn find(secrets: &Api<Secret>) -> Result<Option<Secret>, ApiError> {
 }
 
 /// Whether devices would accept it now, as far as that can be told without the authority.
-fn is_usable(pair: &Pair) -> bool {
+fn is_usable(pair: &ServerPair) -> bool {
     let valid = |leaf: &Certificate| cluster::now() < leaf.validity().not_after;
     pair.chain
         .first()
