@@ -91,6 +91,15 @@ impl IdRule {
         }
     }
 
+    /// The common name that leads to an ID: what a client of this device must write into its CSR. `device` is what `${device}`
+    /// stands for.
+    pub fn common_name_for(&self, device: &str) -> String {
+        match &self.common_name {
+            None => device.into(),
+            Some(frame) => frame.fill(device),
+        }
+    }
+
     /// The device that an ID stands for: what `${device}` was filled with.
     pub fn device_of<'i>(&self, id: &'i RegistrationId) -> &'i str {
         self.value

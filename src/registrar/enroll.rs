@@ -12,13 +12,12 @@ use super::{
     server_key::ServerKey,
 };
 use crate::{
-    api::{DeviceIdentity, DeviceState},
+    api::DeviceIdentity,
     cluster,
     metrics::Door,
     pki::{Certificate, Csr},
     policy::{
-        Asked, AuthorityRule, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal,
-        Standing, TokenUse,
+        Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, TokenUse, proof,
     },
 };
 
@@ -375,76 +374,20 @@ impl LocalRegistrar {
     ) -> Result<ForDevice, Rejection> {
         let Authenticated { principal, device } = authenticated;
         let own = device.map(|device| device.as_ref().clone());
-        let certificate = match (&principal, &own) {
-            (
-                Principal::Device {
-                    certificate,
-                    standing: Standing::Valid,
-                },
-                Some(_),
-            ) if certificate
-                .extended_key_usages()
-                .iter()
-                .any(|purpose| purpose.oid() == CMC_RA) =>
-            {
-                certificate
-            }
-            _ => {
-                return Ok(ForDevice {
-                    principal,
-                    device: own,
-                });
-            }
-        };
         let name = own.as_ref().map(|own| own.name_any()).unwrap_or_default();
-        let asked = csr
-            .subject()
-            .common_name()
-            .map(|name| group.ids.id_of(&name));
-        if matches!(&asked, Some(Ok(id)) if id.object_name() == name) {
+        let Some(certificate) = proof::speaks_for_another(&principal, &name, csr, group) else {
             return Ok(ForDevice {
                 principal,
                 device: own,
             });
-        }
-        let is_listed = group
-            .registration_authorities
-            .iter()
-            .any(|rule| self.is_listed(rule, certificate, group));
-        if !is_listed {
-            let message = format!(
-                "the certificate of {name} is that of a registration authority, but this group does not list it: add its authority \
-                 and subject to authentication.registrationAuthorities"
-            );
-            return Err(Refusal::new(Reason::RegistrationAuthorityNotListed, message).into());
-        }
+        };
+        proof::check_listed(certificate, &name, group, &self.fleet().authorities())?;
         // It acts for others, so what the watch last said of it is not enough.
         let now = self.read_device(&group.namespace, &name).await?;
-        let fingerprint = certificate.fingerprint().to_string();
-        match now {
-            Some(now) if now.spec.state != DeviceState::Active => {
-                let message = format!("the registration authority {name} is suspended or revoked");
-                Err(Refusal::new(Reason::Suspended, message).into())
-            }
-            Some(now) if super::authenticate::has_on_record(&now, &fingerprint) => Ok(ForDevice {
-                principal: Principal::RegistrationAuthority {
-                    certificate: certificate.clone(),
-                },
-                device: None,
-            }),
-            _ => {
-                let message = format!("the registration authority {name} was deleted just now");
-                Err(Refusal::new(Reason::UnknownCertificate, message).into())
-            }
-        }
-    }
-
-    fn is_listed(&self, rule: &AuthorityRule, certificate: &Certificate, group: &Group) -> bool {
-        let authority = self.fleet().authority(&group.namespace, &rule.authority);
-        let signer =
-            authority.and_then(|authority| authority_chain(&authority)?.into_iter().next());
-        rule.subject.same_text(certificate.subject())
-            && signer.is_some_and(|signer| certificate.is_signed_by(&signer))
+        Ok(ForDevice {
+            principal: proof::registration_authority(certificate, &name, now.as_ref())?,
+            device: None,
+        })
     }
 
     /// The recorded certificate, if this is the same request from the same principal once more, a moment later, and the
@@ -500,9 +443,6 @@ struct ForDevice {
     principal: Principal,
     device: Option<DeviceIdentity>,
 }
-
-/// id-kp-cmcRA, RFC 6402 §2.10.
-const CMC_RA: &str = "1.3.6.1.5.5.7.3.28";
 
 fn is_retry(device: &Device, principal: &Principal, csr: &Csr, now: Timestamp) -> bool {
     device.live(now).is_some_and(|current| {
