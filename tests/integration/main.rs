@@ -10,4 +10,5 @@ mod est_front;
 mod harness;
 mod metrics;
 mod outage;
+mod plugin;
 mod replicas;
