@@ -120,7 +120,9 @@ fn edge_ca<'a>(groups: &'a [Group], device: &Device) -> Option<EdgeCa<'a>> {
 impl<'a> Plan<'a> {
     /// The way in, for a group and an ID.
     fn way(&self, group: &Group, id: &'a RegistrationId) -> Way<'a> {
-        match (&self.options.user, &group.bootstrap, &group.passwords) {
+        let is_for_user = group.passwords.is_some() || group.key() == self.group.key();
+        let user = self.options.user.as_ref().filter(|_| is_for_user);
+        match (user, &group.bootstrap, &group.passwords) {
             (Some(user), ..) => Way::Password(user),
             (None, Some(_), _) => Way::Bootstrap,
             (None, None, Some(_)) => Way::Password("USER"),

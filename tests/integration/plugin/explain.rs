@@ -119,7 +119,7 @@ async fn explain_and_the_server_agree_about_passwords_and_certificates() {
     .await;
     ask.agree_user(&csr_for_a_ca("cam-2"), "AuthorityNotAllowed")
         .await;
-    ask.agree_user("AAAA", "InvalidCsr").await;
+    ask.agree_user("MAMCAQE=", "InvalidCsr").await;
     let thief = anonymous.user("v", PASSWORD);
     ask.agree(
         &Device::new("cam-1").csr(),
