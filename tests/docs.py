@@ -65,7 +65,7 @@ def statuses_in_the_source():
     source = read("src/est/rejection.rs")
     body = re.sub(r"//.*", "", source[source.index("fn status(") : source.index("#[cfg(test)]")])
     names = {
-        "UNAUTHORIZED": 401, "BAD_REQUEST": 400, "PAYLOAD_TOO_LARGE": 413, "NOT_FOUND": 404, "FORBIDDEN": 403,
+        "ACCEPTED": 202, "UNAUTHORIZED": 401, "BAD_REQUEST": 400, "PAYLOAD_TOO_LARGE": 413, "NOT_FOUND": 404, "FORBIDDEN": 403,
         "TOO_MANY_REQUESTS": 429, "SERVICE_UNAVAILABLE": 503, "INTERNAL_SERVER_ERROR": 500,
     }  # fmt: skip
     return {

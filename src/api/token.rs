@@ -30,6 +30,7 @@ use super::shared::LocalRef;
 )]
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("an EnrollmentToken cannot change: delete it and make another with kubectl devicecert token"),
+    validation = Rule::new("has(self.expiresAt)").message("set spec.expiresAt: a token must end"),
     validation = Rule::new("has(self.registrationId) != has(self.registrationIdPattern)").message("set exactly one of spec.registrationId and spec.registrationIdPattern: which device is the token for?"),
 )]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,8 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 
+use super::{Group, Reason, Refusal};
+
 /// The name of the policy and of its binding.
 pub const NAME: &str = "devicecert-approval";
 
@@ -13,6 +15,19 @@ pub const EXPRESSION: &str = "(has(object.spec.approval) \
     : (oldObject == null || !has(oldObject.spec.approval))) \
     || authorizer.group('devicecert.dev').resource('enrollmentgroups').namespace(object.metadata.namespace)\
 .name(object.spec.groupRef.name).check('approve').allowed()";
+
+/// What is said of a group with approval: Manual where the policy is missing or weaker.
+pub fn missing(group: &Group) -> Refusal {
+    Refusal::new(
+        Reason::ApprovalNotProtected,
+        format!(
+            "group {} has approval: Manual, but the ValidatingAdmissionPolicy {NAME} with its binding is missing or differs from the \
+             one that this version brings, so whoever may edit a DeviceIdentity could approve it: install it (Helm value \
+             approvalPolicy.enabled), or set approval: Automatic",
+            group.key()
+        ),
+    )
+}
 
 /// Whether the policy and its binding hold for every DeviceIdentity, deny, and ask what [`EXPRESSION`] asks.
 pub fn protects(

@@ -110,8 +110,8 @@ impl Group {
                 &"certificates live at least a minute: write 60s or more",
             ));
         }
-        let ids =
-            IdRule::compile(&spec.registration_id).map_err(|e| invalid("registrationId", &e))?;
+        let ids = IdRule::compile(&spec.registration_id)
+            .map_err(|(field, why)| invalid(&format!("registrationId.{field}"), &why))?;
         let rules = spec
             .rules
             .iter()
@@ -123,7 +123,8 @@ impl Group {
             })
             .collect::<Result<_, Refusal>>()?;
         let authentication = &spec.authentication;
-        let in_authentication = |e: String| invalid("authentication", &e);
+        let in_authentication =
+            |(field, why): (&str, String)| invalid(&format!("authentication.{field}"), &why);
         let subject =
             NameTemplate::parse(&profile.subject).map_err(|e| invalid("profile.subject", &e))?;
         if profile.subject.to_ascii_lowercase().contains("system:") {

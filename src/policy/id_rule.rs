@@ -7,6 +7,9 @@ use crate::api::RegistrationIdRule;
 
 const PLACEHOLDER: &str = "${device}";
 
+/// A field below the one that is being compiled, and why it cannot be used.
+pub(super) type Misfit = (&'static str, String);
+
 /// A group's rule about registration IDs.
 #[derive(Clone, Debug, Default)]
 pub struct IdRule {
@@ -23,14 +26,15 @@ struct Frame {
 }
 
 impl Frame {
-    fn parse(field: &str, text: &str) -> Result<Self, String> {
+    fn parse(field: &'static str, text: &str) -> Result<Self, Misfit> {
         match text.split_once(PLACEHOLDER) {
             Some((before, after)) if !before.contains("${") && !after.contains("${") => Ok(Self {
                 before: before.into(),
                 after: after.into(),
             }),
-            _ => Err(format!(
-                "{field}: write {PLACEHOLDER} exactly once, and no other placeholder"
+            _ => Err((
+                field,
+                format!("write {PLACEHOLDER} exactly once, and no other placeholder"),
             )),
         }
     }
@@ -50,9 +54,9 @@ impl Frame {
 }
 
 impl IdRule {
-    /// Compiles the rule. The error names the field below `registrationId`.
-    pub fn compile(rule: &RegistrationIdRule) -> Result<Self, String> {
-        let frame = |field: &str, text: &Option<String>| {
+    /// Compiles the rule. The error names the field.
+    pub fn compile(rule: &RegistrationIdRule) -> Result<Self, Misfit> {
+        let frame = |field: &'static str, text: &Option<String>| {
             text.as_deref()
                 .map(|text| Frame::parse(field, text))
                 .transpose()
@@ -63,7 +67,7 @@ impl IdRule {
                 .as_deref()
                 .map(whole_match)
                 .transpose()
-                .map_err(|e| format!("pattern: {e}"))?,
+                .map_err(|e| ("pattern", e.to_string()))?,
             common_name: frame("commonName", &rule.common_name)?,
             value: frame("value", &rule.value)?,
         })
@@ -88,6 +92,15 @@ impl IdRule {
         match &self.value {
             None => RegistrationId::parse(device),
             Some(frame) => RegistrationId::parse(&frame.fill(device)),
+        }
+    }
+
+    /// The common name that leads to an ID: what a client of this device must write into its CSR. `device` is what `${device}`
+    /// stands for.
+    pub fn common_name_for(&self, device: &str) -> String {
+        match &self.common_name {
+            None => device.into(),
+            Some(frame) => frame.fill(device),
         }
     }
 

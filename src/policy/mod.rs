@@ -5,6 +5,7 @@
 mod allowed_names;
 pub mod approval_policy;
 mod attributes;
+mod authority;
 mod authorize;
 mod bootstrap;
 mod condition;
@@ -13,16 +14,22 @@ mod expression;
 mod grant;
 mod group;
 mod id_rule;
+mod key_holder;
 mod label;
 mod principal;
+pub mod proof;
 mod reason;
 mod record;
 mod registration_id;
 mod renewal;
+mod room;
 mod token;
 mod view;
+mod wanted;
+mod ways_in;
 
 pub use allowed_names::AllowedNames;
+pub use authority::{KnownAuthority, authority_chain, authority_not_found, read_authority_facts};
 pub use authorize::{
     Asked, KeyHolder, Purpose, Situation, approval_key, authorize, explain, may_register,
 };
@@ -35,10 +42,14 @@ pub use group::{
     key_algorithm,
 };
 pub use id_rule::IdRule;
+pub use key_holder::key_holder;
 pub use label::{GroupKey, Labels};
 pub use principal::{Principal, Standing};
 pub use reason::{Reason, Refusal};
 pub use record::{Recording, certificate_ready, record, secret_ready};
 pub use registration_id::RegistrationId;
 pub use renewal::{RetryInterval, renewal_time};
+pub use room::is_waiting;
 pub use token::{Token, TokenText, TokenUse};
+pub use wanted::{name_taken, wanted_id};
+pub use ways_in::wrong_token;

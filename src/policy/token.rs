@@ -149,7 +149,12 @@ impl Token {
     /// Whether this is the token, and for this group. Takes the same time however much of it is right.
     pub fn proves(&self, text: &TokenText, group: &str) -> bool {
         verify_slices_are_equal(self.hash.as_bytes(), text.hash().as_bytes()).is_ok()
-            && self.group == group
+            && self.is_for(group)
+    }
+
+    /// Whether it is for this group.
+    pub fn is_for(&self, group: &str) -> bool {
+        self.group == group
     }
 
     /// The one ID that it is for, where it is for one.

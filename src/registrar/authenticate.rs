@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{Authorization, BasicCredentials, Credentials, Rejection, local::LocalRegistrar};
 use crate::{
-    api::{CertificateAuthority, DeviceIdentity},
+    api::DeviceIdentity,
     pki::Certificate,
-    policy::{Group, Principal, Reason, Refusal, RegistrationId, Standing, TokenText},
+    policy::{Group, Principal, Reason, Refusal, Standing, TokenText, proof, wrong_token},
 };
 
 /// How long a user name may be; it goes on record.
@@ -51,10 +51,7 @@ impl LocalRegistrar {
                     Err(Refusal::new(Reason::WrongToken, "the bearer token is none of ours").into())
                 }
             },
-            None => {
-                let message = format!("send {}", ways_in(group));
-                Err(Refusal::new(Reason::CredentialsMissing, message).into())
-            }
+            None => Err(group.credentials_missing().into()),
         }
     }
 
@@ -65,47 +62,19 @@ impl LocalRegistrar {
         group: &Group,
         now: Timestamp,
     ) -> Result<Authenticated, Rejection> {
-        let unknown =
-            |why: &str| Rejection::from(Refusal::new(Reason::UnknownCertificate, why.to_string()));
-        let certificate = Certificate::from_der(leaf)
-            .map_err(|e| unknown(&format!("the client certificate cannot be read: {e}")))?;
-        let validity = certificate.validity();
-        let expired = now >= validity.not_after;
-        let not_valid = || {
-            Refusal::new(
-                Reason::CertificateExpired,
-                format!(
-                    "the client certificate is valid from {} until {} only: enrol anew in another way",
-                    validity.not_before, validity.not_after
-                ),
-            )
-        };
-        if now < validity.not_before {
-            return Err(not_valid().into());
-        }
+        let certificate = proof::read(leaf)?;
+        let standing = proof::standing(&certificate, now)?;
         let Some(device) = self.device_of(&certificate, group).await? else {
-            if expired {
-                return Err(not_valid().into());
+            if standing == Standing::Expired {
+                return Err(proof::not_valid_now(&certificate).into());
             }
             return self
                 .by_bootstrap(certificate, issuers, group, now)
                 .await
                 .map(Authenticated::somebody);
         };
-        if !self.signed_by_own_authority(&device, &certificate) {
-            return Err(unknown(
-                "the client certificate was not signed by the authority that is on its record",
-            ));
-        }
         Ok(Authenticated {
-            principal: Principal::Device {
-                certificate: Box::new(certificate),
-                standing: if expired {
-                    Standing::Expired
-                } else {
-                    Standing::Valid
-                },
-            },
+            principal: proof::device(certificate, standing, &device, &self.known_authorities())?,
             device: Some(device),
         })
     }
@@ -128,20 +97,10 @@ impl LocalRegistrar {
         if !self.is_signed_here(certificate, Some(&group.namespace)) {
             return Ok(None);
         }
-        let Some(name) = certificate.subject().common_name() else {
-            return Ok(None);
-        };
-        // The common name is the ID, or leads to it by the group's template.
-        let ids = [RegistrationId::parse(&name), group.ids.id_of(&name)];
-        let mut names: Vec<String> = ids
-            .into_iter()
-            .flatten()
-            .map(|id| id.object_name())
-            .collect();
-        names.dedup();
+        let names = proof::names_of_owner(certificate, group);
         for name in names {
             if let Some(device) = self.read_device(&group.namespace, &name).await?
-                && has_on_record(&device, &fingerprint.to_string())
+                && proof::has_on_record(&device, &fingerprint)
             {
                 return Ok(Some(Arc::new(device)));
             }
@@ -155,37 +114,7 @@ impl LocalRegistrar {
         certificate: &Certificate,
         namespace: Option<&str>,
     ) -> bool {
-        self.chains_in(namespace)
-            .filter_map(|(_, chain)| chain.first().cloned())
-            .any(|authority| certificate.is_signed_by(&authority))
-    }
-
-    fn signed_by_own_authority(&self, device: &DeviceIdentity, certificate: &Certificate) -> bool {
-        let fingerprint = certificate.fingerprint().to_string();
-        let Some(status) = &device.status else {
-            return false;
-        };
-        let current = status
-            .certificate
-            .as_ref()
-            .map(|current| (&current.fingerprint, &current.issuer_fingerprint));
-        let previous = status
-            .previous
-            .iter()
-            .map(|past| (&past.fingerprint, &past.issuer_fingerprint));
-        let Some((_, issuer)) = current
-            .into_iter()
-            .chain(previous)
-            .find(|(known, _)| **known == fingerprint)
-        else {
-            return false;
-        };
-        let namespace = device.metadata.namespace.as_deref();
-        self.chains_in(namespace)
-            .filter(|(authority, _)| is_certified_as(authority, issuer))
-            .filter_map(|(_, chain)| chain.first().cloned())
-            .filter(|authority| authority.fingerprint().to_string() == *issuer)
-            .any(|authority| certificate.is_signed_by(&authority))
+        proof::is_signed_by_one_of(certificate, &self.known_authorities(), namespace)
     }
 
     async fn by_password(
@@ -193,17 +122,7 @@ impl LocalRegistrar {
         basic: &BasicCredentials,
         group: &Group,
     ) -> Result<Authenticated, Rejection> {
-        let Some(rules) = &group.passwords else {
-            if group.tokens.is_some() {
-                let message = "the password is none of this group's tokens: ask for one, it is printed by kubectl devicecert token";
-                return Err(Refusal::new(Reason::WrongToken, message).into());
-            }
-            let message = format!(
-                "this group does not accept passwords: send {}",
-                ways_in(group)
-            );
-            return Err(Refusal::new(Reason::PasswordsDisabled, message).into());
-        };
+        let rules = group.password_rules()?;
         if basic.user.len() > LONGEST_USER {
             let message = format!("the user name has more than {LONGEST_USER} bytes");
             return Err(Refusal::new(Reason::WrongPassword, message).into());
@@ -218,62 +137,14 @@ impl LocalRegistrar {
     }
 
     async fn by_token(&self, text: &TokenText, group: &Group) -> Result<Authenticated, Rejection> {
-        if group.tokens.is_none() {
-            let message = format!("this group does not accept tokens: send {}", ways_in(group));
-            return Err(Refusal::new(Reason::TokensDisabled, message).into());
-        }
-        let wrong = || {
-            Refusal::new(
-                Reason::WrongToken,
-                "the token is unknown, or not for this group: ask for another",
-            )
-        };
+        group.check_takes_tokens()?;
         let token = self
             .read_token(&group.namespace, text.name())
             .await?
             .filter(|token| token.proves(text, &group.name))
-            .ok_or_else(wrong)?;
+            .ok_or_else(wrong_token)?;
         Ok(Authenticated::somebody(Principal::Token {
             token: Box::new(token),
         }))
     }
-}
-
-/// What a requester may send to prove itself, in words.
-fn ways_in(group: &Group) -> String {
-    let ways = [
-        group
-            .passwords
-            .as_ref()
-            .map(|_| "a user name and password (HTTP Basic)"),
-        group
-            .tokens
-            .as_ref()
-            .map(|_| "a one-time token (as the password, or as Bearer)"),
-        group
-            .bootstrap
-            .as_ref()
-            .map(|_| "a bootstrap certificate in TLS"),
-        Some("the device's certificate in TLS"),
-    ];
-    let ways: Vec<&str> = ways.into_iter().flatten().collect();
-    ways.join(", or ")
-}
-
-/// Whether a certificate is on a device's record.
-pub(super) fn has_on_record(device: &DeviceIdentity, fingerprint: &str) -> bool {
-    device.status.as_ref().is_some_and(|status| {
-        let newest = status.certificate.iter().map(|newest| &newest.fingerprint);
-        newest
-            .chain(status.previous.iter().map(|past| &past.fingerprint))
-            .any(|known| known == fingerprint)
-    })
-}
-
-fn is_certified_as(authority: &CertificateAuthority, fingerprint: &str) -> bool {
-    let own = authority
-        .status
-        .as_ref()
-        .and_then(|status| status.certificate.as_ref());
-    own.is_some_and(|own| own.fingerprint == fingerprint)
 }

@@ -8,10 +8,10 @@ use kube::{
 
 use super::{Rejection, local::LocalRegistrar};
 use crate::{
-    api::{BootstrapClaim, BootstrapClaimSpec, DeviceIdentity, DeviceState, LocalRef},
+    api::{BootstrapClaim, BootstrapClaimSpec, DeviceIdentity, LocalRef},
     cluster::{ApiError, Outcome},
-    pki::{Certificate, chain},
-    policy::{BootstrapRules, Device, Group, Principal, Reason, Refusal, RegistrationId},
+    pki::Certificate,
+    policy::{BootstrapRules, Device, Group, Principal, Reason, Refusal, RegistrationId, proof},
 };
 
 impl LocalRegistrar {
@@ -23,26 +23,9 @@ impl LocalRegistrar {
         group: &Group,
         now: Timestamp,
     ) -> Result<Principal, Rejection> {
-        let unknown = |why: String| Rejection::from(Refusal::new(Reason::UnknownCertificate, why));
-        let Some(rules) = &group.bootstrap else {
-            return Err(unknown(
-                "the client certificate is on no device's record here".into(),
-            ));
-        };
-        if rules.denied.contains(&certificate.fingerprint()) {
-            let message = "this bootstrap certificate is on the group's list of denied ones";
-            return Err(Refusal::new(Reason::BootstrapDenied, message).into());
-        }
+        let rules = proof::bootstrap_rules(&certificate, group)?;
         let anchors = self.anchors(rules, group).await?;
-        let presented: Vec<Certificate> = presented
-            .iter()
-            .filter_map(|der| Certificate::from_der(der).ok())
-            .collect();
-        chain::verify(&certificate, &presented, &anchors, now).map_err(|why| {
-            unknown(format!(
-                "the client certificate is on no device's record here, and as a bootstrap certificate it is not trusted: {why}"
-            ))
-        })?;
+        proof::leads_to(&certificate, presented, &anchors, now)?;
         let own_name = self.own_name(&certificate)?;
         let claimed = self
             .read_claim(&group.namespace, &certificate)
@@ -73,31 +56,12 @@ impl LocalRegistrar {
         Ok(anchors)
     }
 
-    /// The only ID that a certificate may claim which one of our own authorities signed: such a certificate was a device's, and
-    /// must never become another's. One whose device is suspended or revoked may claim nothing.
-    fn own_name(&self, certificate: &Certificate) -> Result<Option<RegistrationId>, Rejection> {
+    /// The only ID that a certificate may claim which one of our own authorities signed.
+    fn own_name(&self, certificate: &Certificate) -> Result<Option<RegistrationId>, Refusal> {
         let owners = self
             .fleet()
             .devices_by_certificate(&certificate.fingerprint());
-        if owners
-            .iter()
-            .any(|owner| owner.spec.state != DeviceState::Active)
-        {
-            let message =
-                "the client certificate is that of a device which is suspended or revoked";
-            return Err(Refusal::new(Reason::Revoked, message).into());
-        }
-        if owners.is_empty() && !self.is_signed_here(certificate, None) {
-            return Ok(None);
-        }
-        let name = certificate.subject().common_name().unwrap_or_default();
-        let id = RegistrationId::parse(&name).map_err(|_| {
-            Refusal::new(
-                Reason::UnknownCertificate,
-                "the client certificate was issued here and names no device, so it opens nothing",
-            )
-        })?;
-        Ok(Some(id))
+        proof::own_name(certificate, &owners, &self.known_authorities())
     }
 
     fn claims(&self, namespace: &str) -> Api<BootstrapClaim> {

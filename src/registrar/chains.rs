@@ -5,8 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::local::{LocalRegistrar, authority_chain};
-use crate::{api::CertificateAuthority, pki::Certificate};
+use super::local::LocalRegistrar;
+use crate::{
+    api::CertificateAuthority,
+    pki::Certificate,
+    policy::{KnownAuthority, authority_chain},
+};
 
 /// How many authorities are remembered before all are forgotten.
 const REMEMBERED: usize = 4096;
@@ -51,19 +55,14 @@ impl LocalRegistrar {
         self.chains.of(authority)
     }
 
-    /// The authorities of the fleet, of one namespace or of all, each with its certificates.
-    pub(super) fn chains_in(
-        &self,
-        namespace: Option<&str>,
-    ) -> impl Iterator<Item = (Arc<CertificateAuthority>, Arc<[Certificate]>)> {
+    /// The authorities of the fleet that have certificates, with these.
+    pub(super) fn known_authorities(&self) -> Vec<KnownAuthority> {
         let authorities = self.fleet().authorities().into_iter();
         authorities
-            .filter(move |authority| {
-                namespace.is_none() || authority.metadata.namespace.as_deref() == namespace
+            .filter_map(|object| {
+                let chain = self.chain_of(&object)?;
+                Some(KnownAuthority { object, chain })
             })
-            .filter_map(|authority| {
-                let chain = self.chain_of(&authority)?;
-                Some((authority, chain))
-            })
+            .collect()
     }
 }

@@ -13,15 +13,16 @@ use super::{
     pace::Pace, server_key::ServerPair, signer::random_serial,
 };
 use crate::{
-    api::{CertificateAuthority, ConditionStatus, DeviceIdentity, EnrollmentGroup},
+    api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup},
     audit::Audit,
     cluster::{self, ApiError, Clients, Events, Outcome, patch_status},
     fleet::Fleet,
     metrics::{Counters, Door},
-    pki::{Certificate, parse_pem_chain},
+    pki::Certificate,
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
-        Recording, Refusal, Situation, Standing, authorize, record, renewal_time,
+        Recording, Refusal, Situation, Standing, authority_not_found, authorize,
+        read_authority_facts, record, renewal_time,
     },
 };
 
@@ -190,10 +191,7 @@ impl LocalRegistrar {
             .authority(namespace, name)
             .and_then(|authority| authority.resource_version());
         let Some(read) = self.authorities.get(namespace, name, known).await? else {
-            let message = format!(
-                "there is no CertificateAuthority {namespace}/{name}: create it, or correct authorityRef"
-            );
-            return Err(Refusal::new(Reason::AuthorityNotFound, message).into());
+            return Err(authority_not_found(namespace, name).into());
         };
         let (Ok(certificate), Some(secret)) = (read.facts.usable(), &read.key_secret) else {
             return Ok((read.facts, None));
@@ -361,47 +359,6 @@ fn read_authority(object: &CertificateAuthority) -> AuthorityRead {
                 let namespace = object.namespace().unwrap_or_default();
                 key_secret_name(&namespace, &object.name_any(), generation.number)
             }),
-    }
-}
-
-/// The certificate that signs for an authority now, and its issuers up to the root.
-pub fn authority_chain(object: &CertificateAuthority) -> Option<Vec<Certificate>> {
-    let chain = parse_pem_chain(object.status.as_ref()?.chain.as_deref()?).ok()?;
-    (!chain.is_empty()).then_some(chain)
-}
-
-/// A CertificateAuthority as policy sees it.
-pub fn read_authority_facts(object: &CertificateAuthority) -> Authority {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let status = object.status.as_ref();
-    let certificate = authority_chain(object).and_then(|chain| chain.into_iter().next());
-    let ready = status.and_then(|status| {
-        status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready")
-    });
-    let not_ready = |why: String| {
-        Some(Refusal::new(
-            Reason::AuthorityNotReady,
-            format!("CertificateAuthority {namespace}/{name} is not ready{why}"),
-        ))
-    };
-    let hindrance = match ready {
-        _ if object.spec.suspended => Some(Refusal::new(
-            Reason::Suspended,
-            format!("CertificateAuthority {namespace}/{name} is suspended"),
-        )),
-        Some(ready) if ready.status == ConditionStatus::True => None,
-        Some(ready) => not_ready(format!(" ({}): {}", ready.reason, ready.message)),
-        None => not_ready(" yet".into()),
-    };
-    Authority {
-        terminating: object.metadata.deletion_timestamp.is_some(),
-        certificate,
-        hindrance,
-        namespace,
-        name,
     }
 }
 

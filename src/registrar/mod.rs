@@ -25,13 +25,14 @@ mod signer;
 pub mod socket;
 mod tokens;
 
+pub use crate::policy::{authority_chain, read_authority_facts};
 pub use authority_certificate::AuthorityTemplate;
 pub use door::{
     Authorization, BasicCredentials, BearerToken, ChannelBindings, Credentials, Enrolled,
     EnrollmentRequest, MadeKey, Operation, Registrar, Rejection, ServerIdentity,
 };
 pub use keyring::{CaKey, Keyring, key_secret_name};
-pub use local::{Issued, LocalRegistrar, Requester, authority_chain, read_authority_facts};
+pub use local::{Issued, LocalRegistrar, Requester};
 pub use passwords::Passwords;
 pub use server_key::ServerPair;
 pub use signer::Signer;

@@ -13,9 +13,7 @@ use super::{
 use crate::{
     api::{DeviceIdentity, DevicePhase, PendingRequest},
     cluster::{self, ApiError, Outcome, patch_status},
-    policy::{
-        self, Asked, Device, Group, Reason, Refusal, Statement, approval_policy, set_condition,
-    },
+    policy::{self, Asked, Device, Group, Reason, Statement, approval_policy, set_condition},
 };
 
 impl LocalRegistrar {
@@ -62,14 +60,7 @@ impl LocalRegistrar {
         {
             return Ok(());
         }
-        let message = format!(
-            "group {} has approval: Manual, but the ValidatingAdmissionPolicy {} with its binding is missing or differs from the one that \
-             this version brings, so whoever may edit a DeviceIdentity could approve it: install it (Helm value \
-             approvalPolicy.enabled), or set approval: Automatic",
-            group.key(),
-            approval_policy::NAME
-        );
-        Err(Refusal::new(Reason::ApprovalNotProtected, message).into())
+        Err(approval_policy::missing(group).into())
     }
 
     async fn approval_is_protected(&self) -> Result<bool, Rejection> {

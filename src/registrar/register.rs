@@ -11,7 +11,8 @@ use crate::{
     cluster::{ApiError, Outcome},
     pki::Csr,
     policy::{
-        Asked, Device, Group, Principal, Purpose, Reason, Refusal, RegistrationId, may_register,
+        Asked, Device, Group, Purpose, Reason, Refusal, RegistrationId, is_waiting, may_register,
+        name_taken, wanted_id,
     },
 };
 
@@ -32,9 +33,7 @@ impl LocalRegistrar {
         };
         if let Some(device) = known {
             if Device::compile(&device)?.id != id {
-                let message =
-                    format!("the name {object_name} is held by another registration ID than {id}");
-                return Err(Refusal::new(Reason::NameTaken, message).into());
+                return Err(name_taken(&id).into());
             }
             return Ok(device);
         }
@@ -59,7 +58,7 @@ impl LocalRegistrar {
             }
             Err(rejection) => return Err(rejection),
         }
-        self.check_room(group)?;
+        group.check_room(self.fleet().count_of(&group.key()))?;
         let object = DeviceIdentity {
             metadata: ObjectMeta {
                 name: Some(device.name.clone()),
@@ -98,69 +97,13 @@ impl LocalRegistrar {
         }
     }
 
-    fn check_room(&self, group: &Group) -> Result<(), Refusal> {
-        let Some(limit) = group.limits.devices else {
-            return Ok(());
-        };
-        let devices = self.fleet().count_of(&group.key());
-        if usize::try_from(limit).is_ok_and(|limit| devices < limit) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Reason::GroupFull,
-            format!(
-                "group {} has {devices} devices, and its limits.devices is {limit}: raise it, or delete devices that are gone",
-                group.key()
-            ),
-        ))
-    }
-
     /// Refuses one more request that waits for approval where there are many.
     pub(super) fn check_room_for_pending(&self, group: &Group) -> Result<(), Refusal> {
-        let waiting = self
-            .fleet()
-            .devices_of(&group.key())
-            .iter()
-            .filter(|device| {
-                device
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.pending_request.is_some())
-            })
-            .count();
-        let limit = group.limits.pending_requests;
-        if usize::try_from(limit).is_ok_and(|limit| waiting < limit) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Reason::GroupFull,
-            format!(
-                "{waiting} requests wait for approval in group {}, as many as its limits.pendingRequests: approve or deny some first",
-                group.key()
-            ),
-        ))
+        let devices = self.fleet().devices_of(&group.key());
+        group.check_room_for_pending(devices.iter().filter(|device| is_waiting(device)).count())
     }
 }
 
 pub(super) fn is_pending(reason: Reason) -> bool {
     matches!(reason, Reason::PendingApproval | Reason::ApprovalRequired)
-}
-
-/// The registration ID that is asked for. Credentials that are good for one ID need not be told again which.
-fn wanted_id(csr: &Csr, group: &Group, principal: &Principal) -> Result<RegistrationId, Refusal> {
-    let only = match principal {
-        Principal::Bootstrap { certificate, .. } => Some(group.bootstrap_id(certificate, csr)?),
-        Principal::Token { token } => token.id().cloned(),
-        _ => None,
-    };
-    if let Some(id) = only.filter(|_| csr.subject().is_empty()) {
-        return Ok(id);
-    }
-    let name = csr.subject().common_name().ok_or_else(|| {
-        Refusal::new(
-            Reason::InvalidRegistrationId,
-            "the CSR's subject must have exactly one common name (CN): the device's registration ID",
-        )
-    })?;
-    group.ids.id_of(&name)
 }

@@ -10,5 +10,6 @@ mod est_front;
 mod harness;
 mod metrics;
 mod outage;
+mod plugin;
 mod replicas;
 mod sidecar;

@@ -7,7 +7,10 @@ use regex::Regex;
 use crate::{
     api::{self, Existing, Registration},
     pki::{Certificate, Fingerprint, Name, parse_pem_chain},
-    policy::{Expression, RegistrationId, id_rule::whole_match},
+    policy::{
+        Expression, RegistrationId,
+        id_rule::{Misfit, whole_match},
+    },
 };
 
 /// What the expression of a bootstrap mapping can see.
@@ -78,7 +81,7 @@ pub struct AuthorityRule {
 }
 
 impl PasswordRules {
-    pub(super) fn compile(passwords: &api::Passwords) -> Result<Self, String> {
+    pub(super) fn compile(passwords: &api::Passwords) -> Result<Self, Misfit> {
         let users = passwords.users.iter().map(UserRule::compile);
         Ok(Self {
             secret: passwords.secret_ref.name.clone(),
@@ -99,29 +102,33 @@ impl PasswordRules {
 }
 
 impl UserRule {
-    fn compile(rule: &api::UserRule) -> Result<Self, String> {
+    fn compile(rule: &api::UserRule) -> Result<Self, Misfit> {
         let pattern = rule
             .registration_ids
             .replace("${user}", &regex::escape(&rule.name));
         Ok(Self {
             name: rule.name.clone(),
-            ids: whole_match(&pattern)
-                .map_err(|e| format!("passwords.users {:?}: registrationIds: {e}", rule.name))?,
+            ids: whole_match(&pattern).map_err(|e| {
+                (
+                    "passwords.users",
+                    format!("{:?}: registrationIds: {e}", rule.name),
+                )
+            })?,
         })
     }
 }
 
 impl BootstrapRules {
-    pub(super) fn compile(bootstrap: &api::Bootstrap) -> Result<Self, String> {
+    pub(super) fn compile(bootstrap: &api::Bootstrap) -> Result<Self, Misfit> {
         let anchors = match &bootstrap.trust_anchors {
             None => Vec::new(),
             Some(pem) => {
-                parse_pem_chain(pem).map_err(|e| format!("bootstrap.trustAnchors: {e}"))?
+                parse_pem_chain(pem).map_err(|e| ("bootstrap.trustAnchors", e.to_string()))?
             }
         };
         let denied = bootstrap.denied.iter().map(|text| {
             text.parse()
-                .map_err(|e| format!("bootstrap.denied {text:?}: {e}"))
+                .map_err(|e| ("bootstrap.denied", format!("{text:?}: {e}")))
         });
         Ok(Self {
             authorities: bootstrap
@@ -132,27 +139,30 @@ impl BootstrapRules {
             anchors,
             registration: bootstrap.registration,
             existing: bootstrap.existing,
-            mapping: IdMapping::compile(bootstrap.mapping.as_ref())
-                .map_err(|e| format!("bootstrap.mapping.{e}"))?,
+            mapping: IdMapping::compile(bootstrap.mapping.as_ref())?,
             denied: denied.collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl IdMapping {
-    fn compile(mapping: Option<&api::BootstrapMapping>) -> Result<Self, String> {
+    fn compile(mapping: Option<&api::BootstrapMapping>) -> Result<Self, Misfit> {
         let Some(mapping) = mapping else {
             return Ok(Self::CommonName);
         };
         if let Some(expression) = &mapping.expression {
             return Expression::compile(expression, &MAPPING_VARIABLES)
                 .map(Self::Expression)
-                .map_err(|e| format!("expression: {e}"));
+                .map_err(|e| ("bootstrap.mapping.expression", e));
         }
         let mut ids = BTreeMap::new();
         for entry in &mapping.fingerprints {
-            let wrong =
-                |why: &dyn std::fmt::Display| format!("fingerprints {:?}: {why}", entry.sha256);
+            let wrong = |why: &dyn std::fmt::Display| {
+                (
+                    "bootstrap.mapping.fingerprints",
+                    format!("{:?}: {why}", entry.sha256),
+                )
+            };
             let fingerprint: Fingerprint = entry.sha256.parse().map_err(|e| wrong(&e))?;
             let id =
                 RegistrationId::parse(&entry.registration_id).map_err(|e| wrong(&e.message))?;
@@ -165,13 +175,13 @@ impl IdMapping {
 }
 
 impl AuthorityRule {
-    pub(super) fn compile(authority: &api::RegistrationAuthority) -> Result<Self, String> {
+    pub(super) fn compile(authority: &api::RegistrationAuthority) -> Result<Self, Misfit> {
         Ok(Self {
             authority: authority.authority_ref.name.clone(),
             subject: Name::parse(&authority.subject).map_err(|e| {
-                format!(
-                    "registrationAuthorities subject {:?}: {e}",
-                    authority.subject
+                (
+                    "registrationAuthorities",
+                    format!("subject {:?}: {e}", authority.subject),
                 )
             })?,
         })

@@ -265,6 +265,102 @@ pub fn creations() -> Vec<(Value, &'static str)> {
             device("names", "g", json!({ "dnsNames": ["a".repeat(254)] })),
             "spec.dnsNames[0]: Too long",
         ),
+        (
+            device(
+                "approval",
+                "g",
+                json!({ "approval": { "decision": "Approved", "keyFingerprint": "AB".repeat(32) } }),
+            ),
+            "spec.approval.keyFingerprint must be the 64 hexadecimal digits",
+        ),
+        (
+            device(
+                "reason",
+                "g",
+                json!({ "revocationReason": "KeyCompromise" }),
+            ),
+            "spec.revocationReason needs spec.state: Revoked",
+        ),
+        (
+            group("way", "ca", bootstrap(json!({ "authorityRefs": null }))),
+            "set authentication.bootstrap.authorityRefs or trustAnchors",
+        ),
+        (
+            group("anchor", "ca", bootstrap(json!({ "trustAnchors": "MIIB" }))),
+            "trustAnchors must hold CA certificates in PEM",
+        ),
+        (
+            group("mapping", "ca", bootstrap(json!({ "mapping": {} }))),
+            "set exactly one of authentication.bootstrap.mapping.expression and fingerprints",
+        ),
+        (
+            group(
+                "ra",
+                "ca",
+                json!({ "authentication": { "registrationAuthorities": [{ "authorityRef": { "name": "ca" }, "subject": "ra-1" }] } }),
+            ),
+            "registrationAuthorities[].subject must be a distinguished name",
+        ),
+        (
+            group(
+                "value",
+                "ca",
+                json!({ "registrationId": { "value": "${device}-x" } }),
+            ),
+            "spec.registrationId.value needs commonName",
+        ),
+        (
+            group(
+                "cn",
+                "ca",
+                json!({ "registrationId": { "commonName": "iotedged workload ca" } }),
+            ),
+            "spec.registrationId.commonName must contain ${device}",
+        ),
+        (
+            group(
+                "value",
+                "ca",
+                json!({ "registrationId": { "commonName": "x ${device}", "value": "something" } }),
+            ),
+            "spec.registrationId.value must contain ${device}",
+        ),
+        (
+            group(
+                "both",
+                "ca",
+                profile(json!({ "isCA": true, "registrationAuthority": true })),
+            ),
+            "set at most one of spec.profile.isCA and registrationAuthority",
+        ),
+        (
+            group("path", "ca", profile(json!({ "pathLength": 0 }))),
+            "spec.profile.pathLength needs isCA: true",
+        ),
+        (
+            group(
+                "key",
+                "ca",
+                profile(json!({ "isCA": true, "serverKeygen": "Enabled" })),
+            ),
+            "the server makes no CA keys",
+        ),
+        (
+            token("a.b", json!({})),
+            "metadata.name is a part of the token",
+        ),
+        (
+            token("ids", json!({ "registrationIdPattern": ".*" })),
+            "set exactly one of spec.registrationId and spec.registrationIdPattern",
+        ),
+        (
+            token("hash", json!({ "tokenHash": "X".repeat(64) })),
+            "spec.tokenHash must be 64 hexadecimal digits",
+        ),
+        (
+            token("end", json!({ "expiresAt": null })),
+            "set spec.expiresAt",
+        ),
     ]
 }
 
@@ -353,6 +449,16 @@ pub fn changes() -> Vec<(Value, Value, &'static str)> {
         (revoked.clone(), json!({ "state": "Active" }), last),
         (revoked.clone(), json!({ "state": "Suspended" }), last),
         (revoked, json!({ "state": null }), last),
+        (
+            token("t", json!({})),
+            json!({ "registrationId": "other" }),
+            "an EnrollmentToken cannot change",
+        ),
+        (
+            claim(),
+            json!({ "registrationId": "other" }),
+            "a BootstrapClaim cannot change",
+        ),
     ]
 }
 
@@ -368,4 +474,27 @@ fn passwords(more: Value) -> Value {
     let mut passwords = json!({ "secretRef": { "name": "users" } });
     crate::harness::merge(&mut passwords, more);
     json!({ "authentication": { "passwords": passwords } })
+}
+
+fn bootstrap(more: Value) -> Value {
+    let mut bootstrap = json!({ "authorityRefs": [{ "name": "maker" }] });
+    crate::harness::merge(&mut bootstrap, more);
+    json!({ "authentication": { "bootstrap": bootstrap } })
+}
+
+fn token(name: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "groupRef": { "name": "g" }, "registrationId": "d", "expiresAt": "2099-01-01T00:00:00Z", "tokenHash": "ab".repeat(32),
+    });
+    crate::harness::merge(&mut spec, more);
+    object("EnrollmentToken", name, spec)
+}
+
+fn claim() -> Value {
+    let spec = json!({ "groupRef": { "name": "g" }, "registrationId": "d", "fingerprint": "ab".repeat(32) });
+    object("BootstrapClaim", "claim", spec)
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": "devicecert.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
 }

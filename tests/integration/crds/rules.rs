@@ -227,9 +227,13 @@ async fn what_is_left_out_gets_its_default() {
         json!({
             "provisioningStatus": "Enabled",
             "authorityRef": { "name": "ca" },
-            "authentication": { "passwords": {
-                "secretRef": { "name": "users" }, "registration": "PreRegistered", "existing": "SameKey",
-            } },
+            "authentication": {
+                "passwords": { "secretRef": { "name": "users" }, "registration": "PreRegistered", "existing": "SameKey" },
+                "channelBinding": "Optional",
+            },
+            "approval": "Automatic",
+            "pending": "Poll",
+            "limits": { "certificatesPerHour": 60, "pendingRequests": 1000 },
             "registrationId": {},
             "allowedNames": {},
             "profile": {
@@ -238,6 +242,10 @@ async fn what_is_left_out_gets_its_default() {
                 "keyUsages": ["digitalSignature"],
                 "extendedKeyUsages": ["clientAuth"],
                 "keyAlgorithm": "ECDSA-P256",
+                "isCA": false,
+                "registrationAuthority": false,
+                "serverKeygen": "Disabled",
+                "changeSubjectName": "Refused",
             },
             "renewal": { "threshold": "80%", "retry": "4%", "rotateKey": true },
         })

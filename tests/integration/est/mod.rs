@@ -21,17 +21,17 @@ use serde_json::{Value, json};
 use crate::harness::{Est, Operator, PASSWORD, World, htpasswd, merge, password_secret};
 
 /// A world with an operator that serves EST for the group `g`, and the ways to it.
-struct Scene {
-    world: World,
-    operator: Operator,
+pub(crate) struct Scene {
+    pub world: World,
+    pub operator: Operator,
     /// Without credentials.
-    anonymous: Est,
+    pub anonymous: Est,
     /// As the user `u`.
-    user: Est,
+    pub user: Est,
 }
 
 /// With these settings for passwords, and `more` merged into the group.
-async fn scene(passwords: Value, more: Value) -> Scene {
+pub(crate) async fn scene(passwords: Value, more: Value) -> Scene {
     scene_with(passwords, more, &[]).await
 }
 
@@ -63,6 +63,6 @@ async fn scene_with(passwords: Value, more: Value, arguments: &[&str]) -> Scene 
 }
 
 /// Passwords may register, and replace what is there.
-fn open() -> Value {
+pub(crate) fn open() -> Value {
     json!({ "registration": "Open", "existing": "Any" })
 }

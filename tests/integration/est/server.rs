@@ -99,7 +99,7 @@ async fn the_operator_is_not_ready_before_est_has_its_certificate() {
     )
     .await;
     assert!(
-        words.contains("is the CertificateAuthority of --est-authority Ready?"),
+        words.contains("the CertificateAuthority of --est-authority Ready?"),
         "{words}"
     );
     assert_eq!(pending.get("/healthz").await.unwrap().0, 200);

@@ -1,0 +1,64 @@
+//! `kubectl devicecert` as people use it: the real binary against the real API server and the real EST server.
+
+mod approval;
+mod edge_config;
+mod explain;
+mod status;
+mod token;
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use crate::harness::World;
+
+/// What a run of the plugin came to.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    /// What was printed; the run must have succeeded.
+    #[track_caller]
+    fn printed(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        &self.out
+    }
+
+    /// Checks that the run failed, and that its complaint has these words.
+    #[track_caller]
+    fn complains(&self, words: &[&str]) {
+        assert_eq!(self.code, 1, "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in: {}", self.err);
+        }
+    }
+}
+
+/// Runs the plugin as the administrator, in the namespace of a world, without a terminal.
+fn plugin(world: &World, arguments: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-devicecert"))
+        .args(["--namespace", &world.namespace])
+        .args(arguments)
+        .env("KUBECONFIG", &world.cluster.kubeconfig)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run {
+        code: output.status.code().unwrap(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+/// A file with this text, for as long as the folder lives.
+fn file(dir: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
