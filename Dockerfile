@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="devicecert-operator" \
 COPY --from=build /devicecert-operator /usr/local/bin/devicecert-operator
 # The base's user `nonroot`, as a number, so that Kubernetes can see that it is not root.
 USER 65532:65532
-# EST; metrics and health
-EXPOSE 8443 9090
+# EST; metrics and health of controller and of est
+EXPOSE 8443 9090 9091
 ENTRYPOINT ["/usr/local/bin/devicecert-operator"]
 CMD ["run"]

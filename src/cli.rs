@@ -1,19 +1,23 @@
 //! Arguments, turned into a configuration that is valid as a whole.
 
+mod arguments;
 mod audit;
 mod election;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
     audit::AuditConfig,
     cluster::ElectionTimes,
     controllers::EstServer,
+    est::Limits,
     pki::{Lifespan, SubjectAltNames},
-    policy::{GroupKey, Labels},
+    policy::Labels,
 };
+use arguments::{ClusterArgs, EstListenArgs, EstServerArgs, MetricsArgs, SocketArgs};
+pub use arguments::{LogArgs, LogFormat};
 
 /// Gives every device a certificate for its whole life.
 #[derive(Debug, Parser)]
@@ -34,6 +38,10 @@ pub struct Cli {
 pub enum Role {
     /// Run everything in one process: controllers, registrar and EST server.
     Run(Box<RunArgs>),
+    /// Run the controllers and the registrar, and serve the registrar to `est` on a Unix socket.
+    Controller(Box<ControllerArgs>),
+    /// Run the EST server alone, without Kubernetes credentials: the registrar is at the other end of a Unix socket.
+    Est(Box<EstArgs>),
     /// Print the custom resource definitions as YAML, or write each into a file of its own.
     Crds {
         /// Write <plural>.<group>.yaml files into this directory instead.
@@ -45,120 +53,73 @@ pub enum Role {
 /// What `run` needs to know.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Watch this namespace; may be given several times. Without it the whole cluster is watched.
-    #[arg(
-        long = "watch-namespace",
-        value_name = "NAMESPACE",
-        env = "DEVICECERT_WATCH_NAMESPACE",
-        value_delimiter = ','
-    )]
-    watch_namespaces: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    listen: EstListenArgs,
+    #[command(flatten)]
+    est: EstServerArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
 
-    /// The operator's own namespace, where CA keys are kept. Nobody else should be able to create pods there.
-    #[arg(
-        long,
-        value_name = "NAMESPACE",
-        env = "DEVICECERT_KEY_NAMESPACE",
-        default_value = "devicecert-system"
-    )]
-    key_namespace: String,
+/// What `controller` needs to know.
+#[derive(Debug, Args)]
+pub struct ControllerArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    est: EstServerArgs,
+    #[command(flatten)]
+    socket: SocketArgs,
 
-    /// Where the EST server listens.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "DEVICECERT_EST_LISTEN",
-        default_value = "0.0.0.0:8443"
-    )]
-    est_listen: SocketAddr,
+    /// The user (a number) who alone may speak on the registrar's socket. Without it, the user of the controller itself.
+    #[arg(long, value_name = "UID", env = "DEVICECERT_EST_UID")]
+    est_uid: Option<u32>,
 
-    /// The CertificateAuthority that issues the EST server's certificate. Without it EST is not served.
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "DEVICECERT_EST_AUTHORITY")]
-    est_authority: Option<GroupKey>,
+    #[command(flatten)]
+    metrics: MetricsArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
 
-    /// A DNS name or IP address under which devices reach the EST server; may be given several times.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "DEVICECERT_EST_DNS_NAME",
-        value_delimiter = ','
-    )]
-    est_dns_name: Vec<String>,
+/// What `est` needs to know.
+#[derive(Debug, Args)]
+pub struct EstArgs {
+    #[command(flatten)]
+    listen: EstListenArgs,
+    #[command(flatten)]
+    socket: SocketArgs,
 
-    /// How long the EST server's certificate lives, from 60s to 10y; it is renewed after two thirds of that.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "DEVICECERT_EST_VALIDITY",
-        default_value = "90d"
-    )]
-    est_validity: Lifespan,
+    /// The user (a number) to whom the registrar's socket must belong. Without it, any.
+    #[arg(long, value_name = "UID", env = "DEVICECERT_CONTROLLER_UID")]
+    controller_uid: Option<u32>,
 
-    /// Bind a short EST label to a group; may be given several times. <namespace>.<group> always works.
-    #[arg(long, value_name = "LABEL=NAMESPACE/GROUP", env = "DEVICECERT_EST_LABEL", value_delimiter = ',', value_parser = label)]
-    est_label: Vec<(String, GroupKey)>,
-
-    /// The group that is served without a label.
-    #[arg(long, value_name = "NAMESPACE/GROUP", env = "DEVICECERT_EST_DEFAULT")]
-    est_default: Option<GroupKey>,
-
-    /// Where /metrics, /healthz and /readyz are served (plain HTTP).
+    /// Where /metrics, /healthz and /readyz of the EST server are served (plain HTTP).
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "DEVICECERT_METRICS_LISTEN",
-        default_value = "0.0.0.0:9090"
+        default_value = "0.0.0.0:9091"
     )]
     metrics_listen: SocketAddr,
 
-    /// How many identities of each group have expiry series of their own: those that expire first.
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "DEVICECERT_METRICS_SOONEST",
-        default_value_t = 50
-    )]
-    metrics_soonest: usize,
-
-    /// How many devices are reconciled at the same time.
-    #[arg(long, value_name = "COUNT", env = "DEVICECERT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
-    concurrency: u16,
-
     #[command(flatten)]
-    election: election::ElectionArgs,
-
-    #[command(flatten)]
-    audit: audit::AuditArgs,
-
-    /// How log lines look.
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "DEVICECERT_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
-
-    /// What is logged: error, warn, info, debug or trace, or a tracing filter such as `info,kube=debug`.
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "DEVICECERT_LOG_LEVEL",
-        default_value = "info"
-    )]
-    log_level: String,
+    log: LogArgs,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+/// What is to run: one of the two kinds of process.
+#[derive(Debug)]
+pub enum Job {
+    /// The controllers and the registrar, with or without the EST server.
+    Operator(Box<Config>),
+    /// The EST server alone.
+    Front(Box<FrontConfig>),
 }
 
-/// The validated configuration of `run`.
+/// The validated configuration of `run` and `controller`.
 #[derive(Debug)]
 pub struct Config {
     /// The watched namespaces; empty is the whole cluster.
@@ -184,85 +145,154 @@ pub struct Config {
 /// The configuration of the EST server.
 #[derive(Debug)]
 pub struct Est {
-    /// Where it listens.
-    pub listen: SocketAddr,
     /// Its own certificate.
     pub server: EstServer,
+    /// Where it is.
+    pub door: Door,
+}
+
+/// Where the EST server is.
+#[derive(Debug)]
+pub enum Door {
+    /// In this process.
+    Here {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// What clients may use up.
+        limits: Limits,
+    },
+    /// In a process of its own, at the other end of a Unix socket.
+    Behind {
+        /// The socket.
+        socket: PathBuf,
+        /// The user who may speak there; `None` is the user of this process.
+        uid: Option<u32>,
+    },
+}
+
+/// The validated configuration of `est`.
+#[derive(Debug)]
+pub struct FrontConfig {
+    /// Where EST is served.
+    pub listen: SocketAddr,
+    /// What clients may use up.
+    pub limits: Limits,
+    /// The registrar's socket.
+    pub socket: PathBuf,
+    /// The user to whom the socket must belong; `None` is anybody.
+    pub controller_uid: Option<u32>,
+    /// Where metrics and health are served.
+    pub metrics_listen: SocketAddr,
 }
 
 impl RunArgs {
-    /// How to log.
-    pub fn logging(&self) -> (LogFormat, &str) {
-        (self.log_format, &self.log_level)
-    }
-
-    /// Checks what the arguments say together. The error is a sentence for the terminal.
-    pub fn validate(self) -> Result<Config, String> {
-        if self.watch_namespaces.contains(&self.key_namespace) {
-            return Err(format!(
-                "--watch-namespace {0} is also the --key-namespace: CA keys must be in a namespace of their own",
-                self.key_namespace
-            ));
-        }
-        let mut short = BTreeMap::new();
-        for (label, group) in self.est_label {
-            if let Some(other) = short.insert(label.clone(), group.clone()) {
-                return Err(format!(
-                    "--est-label {label} is bound twice, to {other} and to {group}"
-                ));
-            }
-        }
-        let watched = |what: &str, namespace: &str| {
-            if self.watch_namespaces.is_empty()
-                || self
-                    .watch_namespaces
-                    .iter()
-                    .any(|watched| watched == namespace)
-            {
-                return Ok(());
-            }
-            Err(format!(
-                "{what} is in namespace {namespace}, which is not watched: add --watch-namespace {namespace}"
-            ))
+    /// How to log, and what to run. The error is a sentence for the terminal.
+    pub fn validate(self) -> (LogArgs, Result<Job, String>) {
+        let door = Door::Here {
+            listen: self.listen.est_listen,
+            limits: self.listen.limits.limits(),
         };
-        for (label, group) in &short {
-            watched(&format!("--est-label {label}"), &group.namespace)?;
-        }
-        if let Some(group) = &self.est_default {
-            watched("--est-default", &group.namespace)?;
-        }
-        let est = match self.est_authority {
-            None => None,
-            Some(authority) => {
-                watched("--est-authority", &authority.namespace)?;
-                Some(Est {
-                    listen: self.est_listen,
-                    server: EstServer {
-                        authority,
-                        names: server_names(&self.est_dns_name)?,
-                        validity: server_validity(self.est_validity)?,
-                    },
-                })
-            }
-        };
-        let audit = self.audit.validate(&self.key_namespace)?;
-        Ok(Config {
-            namespaces: self.watch_namespaces,
-            key_namespace: self.key_namespace,
-            est,
-            labels: Labels {
-                short,
-                default: self.est_default,
-            },
-            metrics_listen: self.metrics_listen,
-            metrics_soonest: self.metrics_soonest,
-            concurrency: self.concurrency,
-            election: self.election.validate()?,
-            audit,
-        })
+        let config = config(self.cluster, self.est, self.metrics, door);
+        (self.log, config.map(|config| Job::Operator(config.into())))
     }
 }
 
+impl ControllerArgs {
+    /// How to log, and what to run. The error is a sentence for the terminal.
+    pub fn validate(self) -> (LogArgs, Result<Job, String>) {
+        let door = Door::Behind {
+            socket: self.socket.registrar_socket,
+            uid: self.est_uid,
+        };
+        let config = config(self.cluster, self.est, self.metrics, door);
+        (self.log, config.map(|config| Job::Operator(config.into())))
+    }
+}
+
+impl EstArgs {
+    /// How to log, and what to run.
+    pub fn validate(self) -> (LogArgs, Result<Job, String>) {
+        let config = FrontConfig {
+            listen: self.listen.est_listen,
+            limits: self.listen.limits.limits(),
+            socket: self.socket.registrar_socket,
+            controller_uid: self.controller_uid,
+            metrics_listen: self.metrics_listen,
+        };
+        (self.log, Ok(Job::Front(config.into())))
+    }
+}
+
+/// Checks what the arguments say together.
+fn config(
+    cluster: ClusterArgs,
+    est: EstServerArgs,
+    metrics: MetricsArgs,
+    door: Door,
+) -> Result<Config, String> {
+    if cluster.watch_namespaces.contains(&cluster.key_namespace) {
+        return Err(format!(
+            "--watch-namespace {0} is also the --key-namespace: CA keys must be in a namespace of their own",
+            cluster.key_namespace
+        ));
+    }
+    let mut short = BTreeMap::new();
+    for (label, group) in est.est_label {
+        if let Some(other) = short.insert(label.clone(), group.clone()) {
+            return Err(format!(
+                "--est-label {label} is bound twice, to {other} and to {group}"
+            ));
+        }
+    }
+    let watched = |what: &str, namespace: &str| {
+        if cluster.watch_namespaces.is_empty()
+            || cluster
+                .watch_namespaces
+                .iter()
+                .any(|watched| watched == namespace)
+        {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} is in namespace {namespace}, which is not watched: add --watch-namespace {namespace}"
+        ))
+    };
+    for (label, group) in &short {
+        watched(&format!("--est-label {label}"), &group.namespace)?;
+    }
+    if let Some(group) = &est.est_default {
+        watched("--est-default", &group.namespace)?;
+    }
+    let served = match est.est_authority {
+        None => None,
+        Some(authority) => {
+            watched("--est-authority", &authority.namespace)?;
+            Some(Est {
+                door,
+                server: EstServer {
+                    authority,
+                    names: server_names(&est.est_dns_name)?,
+                    validity: server_validity(est.est_validity)?,
+                },
+            })
+        }
+    };
+    let audit = cluster.audit.validate(&cluster.key_namespace)?;
+    Ok(Config {
+        election: cluster.election.validate()?,
+        audit,
+        namespaces: cluster.watch_namespaces,
+        key_namespace: cluster.key_namespace,
+        est: served,
+        labels: Labels {
+            short,
+            default: est.est_default,
+        },
+        metrics_listen: metrics.metrics_listen,
+        metrics_soonest: cluster.metrics_soonest,
+        concurrency: cluster.concurrency,
+    })
+}
 fn server_names(names: &[String]) -> Result<SubjectAltNames, String> {
     if names.is_empty() {
         return Err("--est-authority needs at least one --est-dns-name: the name under which devices reach the EST server".into());
@@ -281,33 +311,25 @@ fn server_validity(validity: Lifespan) -> Result<Lifespan, String> {
     Ok(validity)
 }
 
-fn label(text: &str) -> Result<(String, GroupKey), String> {
-    let (label, group) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?} is not of the form LABEL=NAMESPACE/GROUP"))?;
-    let readable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    if label.is_empty() || label.len() > 64 || !label.chars().all(readable) {
-        return Err(format!(
-            "the label {label:?} may have letters, digits, - and _ only, at most 64"
-        ));
-    }
-    if crate::est::is_operation(label) {
-        return Err(format!(
-            "the label {label:?} is the name of an EST operation: choose another"
-        ));
-    }
-    Ok((label.into(), group.parse()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let all = ["devicecert-operator", "run"].iter().chain(arguments);
-        match Cli::try_parse_from(all).map_err(|e| e.to_string())?.role {
-            Role::Run(arguments) => arguments.validate(),
-            Role::Crds { .. } => Err("not run".into()),
+        match job(all)? {
+            Job::Operator(config) => Ok(*config),
+            Job::Front(_) => Err("not run".into()),
+        }
+    }
+
+    fn job<'a>(all: impl Iterator<Item = &'a &'a str>) -> Result<Job, String> {
+        let role = Cli::try_parse_from(all).map_err(|e| e.to_string())?.role;
+        match role {
+            Role::Run(arguments) => arguments.validate().1,
+            Role::Controller(arguments) => arguments.validate().1,
+            Role::Est(arguments) => arguments.validate().1,
+            Role::Crds { .. } => Err("nothing runs".into()),
         }
     }
 
@@ -385,6 +407,37 @@ mod tests {
         ] {
             let error = config(arguments).unwrap_err();
             assert!(error.contains(word), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_role_takes_its_own_arguments_only() {
+        let job = |arguments: &[&str]| job(["devicecert-operator"].iter().chain(arguments));
+        let Ok(Job::Operator(config)) = job(&[
+            "controller",
+            "--est-authority=pki/root",
+            "--est-dns-name=x",
+            "--est-uid=65533",
+        ]) else {
+            panic!("the controller is not understood");
+        };
+        let socket = "/run/devicecert/registrar/socket";
+        assert!(matches!(
+            config.est.unwrap().door,
+            Door::Behind { socket: path, uid: Some(65533) } if path == std::path::Path::new(socket)
+        ));
+        let Ok(Job::Front(front)) = job(&["est", "--controller-uid=65532"]) else {
+            panic!("est is not understood");
+        };
+        assert_eq!(front.controller_uid, Some(65532));
+        assert_eq!(front.metrics_listen.port(), 9091);
+        for foreign in [
+            &["controller", "--est-listen=0.0.0.0:1"][..],
+            &["est", "--key-namespace=a"],
+            &["est", "--est-authority=a/b"],
+            &["run", "--registrar-socket=/a"],
+        ] {
+            assert!(job(foreign).is_err(), "{foreign:?}");
         }
     }
 }

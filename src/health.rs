@@ -14,21 +14,21 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{fleet::Fleet, metrics::Metrics, registrar::ServerIdentity};
+use crate::{fleet::Fleet, metrics::Page, registrar::ServerIdentity};
 
-/// Whether the operator is ready: true once every watch is synced and the EST server has a certificate, and true from
+/// Whether the process is ready: true once every watch is synced and the EST server has a certificate, and true from
 /// then on, also while the API server is away, so that EST can answer 503 in words.
 #[derive(Clone)]
 pub struct Readiness {
-    fleet: Arc<Fleet>,
+    fleet: Option<Arc<Fleet>>,
     identity: Option<watch::Receiver<Option<Arc<ServerIdentity>>>>,
     was_ready: Arc<AtomicBool>,
 }
 
 impl Readiness {
-    /// `identity` is `None` where EST is not served.
+    /// `fleet` is `None` in a process that knows nothing of Kubernetes, `identity` is `None` where EST is not served.
     pub fn new(
-        fleet: Arc<Fleet>,
+        fleet: Option<Arc<Fleet>>,
         identity: Option<watch::Receiver<Option<Arc<ServerIdentity>>>>,
     ) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Readiness {
         if self.was_ready.load(Ordering::Relaxed) {
             return None;
         }
-        if !self.fleet.is_synced() {
+        if self.fleet.as_ref().is_some_and(|fleet| !fleet.is_synced()) {
             return Some(
                 "waiting for the first list of every watched kind: are the CRDs installed, and is the API server there?",
             );
@@ -54,7 +54,7 @@ impl Readiness {
             .is_some_and(|identity| identity.borrow().is_none())
         {
             return Some(
-                "waiting for the EST server's certificate: is the CertificateAuthority of --est-authority Ready?",
+                "waiting for the EST server's certificate: is the controller there, and the CertificateAuthority of --est-authority Ready?",
             );
         }
         self.was_ready.store(true, Ordering::Relaxed);
@@ -64,17 +64,17 @@ impl Readiness {
 
 #[derive(Clone)]
 struct Parts {
-    metrics: Arc<Metrics>,
+    page: Arc<Page>,
     readiness: Readiness,
 }
 
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Readiness) {
+pub async fn serve(listener: TcpListener, page: Arc<Page>, readiness: Readiness) {
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(Parts { metrics, readiness });
+        .with_state(Parts { page, readiness });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "metrics and health are no longer served");
     }
@@ -82,7 +82,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Read
 
 async fn render(State(parts): State<Parts>) -> impl IntoResponse {
     // The collector walks the whole fleet, which is no work for an async thread.
-    match tokio::task::spawn_blocking(move || parts.metrics.render()).await {
+    match tokio::task::spawn_blocking(move || parts.page.render()).await {
         Ok(Ok(text)) => (
             [(
                 header::CONTENT_TYPE,

@@ -41,12 +41,12 @@ pub mod run;
 
 use std::{error::Error, path::Path, time::Duration};
 
-/// Runs the operator until it is asked to stop.
+/// Runs a role until it is asked to stop: how to log, and what the arguments say is to run.
 ///
 /// # Errors
 /// In words for the terminal.
-pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
-    let (format, level) = arguments.logging();
+pub fn start((log, job): (cli::LogArgs, Result<cli::Job, String>)) -> Result<(), Box<dyn Error>> {
+    let (format, level) = log.format_and_level();
     let filter = tracing_subscriber::EnvFilter::try_new(level)
         .map_err(|e| format!("--log-level {level}: {e}"))?;
     let log = tracing_subscriber::fmt()
@@ -56,13 +56,16 @@ pub fn start(arguments: cli::RunArgs) -> Result<(), Box<dyn Error>> {
         cli::LogFormat::Json => log.json().init(),
         cli::LogFormat::Text => log.init(),
     }
-    let config = arguments.validate()?;
+    let job = job?;
     // Fails only if a provider is installed already, which is then this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(run::run(config));
+    let result = match job {
+        cli::Job::Operator(config) => runtime.block_on(run::run(*config)),
+        cli::Job::Front(config) => runtime.block_on(run::front(*config)),
+    };
     // A password that is still being verified must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(result?)

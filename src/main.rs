@@ -7,7 +7,9 @@ use devicecert::cli::{Cli, Role};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().role {
-        Role::Run(arguments) => devicecert::start(*arguments),
+        Role::Run(arguments) => devicecert::start(arguments.validate()),
+        Role::Controller(arguments) => devicecert::start(arguments.validate()),
+        Role::Est(arguments) => devicecert::start(arguments.validate()),
         Role::Crds { output_dir } => devicecert::write_crds(output_dir.as_deref()),
     };
     match result {

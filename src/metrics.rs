@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 
 use crate::{
@@ -109,9 +110,47 @@ impl Counters {
     }
 }
 
-/// The metrics of one process.
+/// Which version runs.
+fn build_info() -> Result<Box<dyn Collector>, prometheus::Error> {
+    let build = IntGaugeVec::new(
+        Opts::new(
+            "devicecert_build_info",
+            "Always 1; its label says which version runs.",
+        ),
+        &["version"],
+    )?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(Box::new(build))
+}
+
+/// What `/metrics` shows.
+pub struct Page(Registry);
+
+impl Page {
+    /// A page that says which version runs, and nothing else yet.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(build_info()?)?;
+        Ok(Self(registry))
+    }
+
+    /// Adds metrics.
+    pub fn add(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.0.register(Box::new(collector))
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    }
+}
+
+/// The metrics of a process that knows the fleet.
 pub struct Metrics {
-    registry: Registry,
+    /// Where they are shown.
+    pub page: Arc<Page>,
     /// The counters.
     pub counters: Counters,
 }
@@ -119,7 +158,7 @@ pub struct Metrics {
 impl Metrics {
     /// Makes and registers the counters.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        let page = Arc::new(Page::new()?);
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
         };
@@ -169,38 +208,20 @@ impl Metrics {
             &counters.reconcile_errors,
             &counters.audit_lost,
         ] {
-            registry.register(Box::new(collector.clone()))?;
+            page.add(collector.clone())?;
         }
-        registry.register(Box::new(counters.reconcile_seconds.clone()))?;
-        let build = IntGaugeVec::new(
-            Opts::new(
-                "devicecert_build_info",
-                "Always 1; its label says which version runs.",
-            ),
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        Ok(Self { registry, counters })
+        page.add(counters.reconcile_seconds.clone())?;
+        Ok(Self { page, counters })
     }
 
     /// Adds the gauges that are computed from the fleet. At most `soonest` identities of each group get series of their
     /// own: the live ones that expire first.
     pub fn observe(&self, fleet: Arc<Fleet>, soonest: usize) -> Result<(), prometheus::Error> {
-        self.registry
-            .register(Box::new(FleetCollector::new(fleet, soonest)?))
+        self.page.add(FleetCollector::new(fleet, soonest)?)
     }
 
     /// Adds the gauge that says whether this replica leads.
     pub fn observe_leadership(&self, leadership: Leadership) -> Result<(), prometheus::Error> {
-        self.registry
-            .register(Box::new(leader::LeaderCollector::new(leadership)?))
-    }
-
-    /// Everything in the Prometheus text format.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+        self.page.add(leader::LeaderCollector::new(leadership)?)
     }
 }

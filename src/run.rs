@@ -1,20 +1,34 @@
-//! Everything in one process: puts the house together and keeps watch over its parts.
+//! Puts the house together and keeps watch over its parts: controllers and registrar with the EST server in the same
+//! process, or behind a socket; [`front`] is the EST server alone.
+
+mod front;
+mod front_metrics;
+
+pub use front::front;
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
     audit::{Audit, AuditError},
-    cli::{Config, Est},
+    cli::{Config, Door, Est},
     cluster::{Clients, Election, Events, Leadership},
     controllers::{Context, Controllers, DeviceMemory, GroupMemory, Wake},
     est,
     fleet::Fleet,
     health,
-    metrics::Metrics,
-    registrar::{Keyring, LocalRegistrar},
+    metrics::{Metrics, Page},
+    registrar::{
+        Keyring, LocalRegistrar, ServerIdentity,
+        socket::{self, SocketError},
+    },
 };
+use front_metrics::FrontMetrics;
 
 /// How long the end of the process waits for audit events that are still to be written.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -47,9 +61,18 @@ pub enum RunError {
     /// The audit trail cannot be kept.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The registrar's socket cannot be had.
+    #[error("the registrar's socket: {0}: correct --registrar-socket")]
+    Socket(#[from] SocketError),
     /// Metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The user of this process is not known.
+    #[error("the user of this process cannot be found ({0}): name it with --est-uid")]
+    User(#[source] io::Error),
+    /// TLS cannot be set up.
+    #[error("the EST server cannot be set up: {0}")]
+    Est(#[source] io::Error),
     /// A part that never ends has ended.
     #[error("a part of the operator ended unexpectedly: {0}")]
     Ended(&'static str),
@@ -64,11 +87,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "--metrics-listen",
     )
     .await?;
-    let est_listener = match &config.est {
-        Some(est) => Some(listen(est.listen, "EST", "--est-listen").await?),
+    let entrance = match &config.est {
+        Some(est) => Some(Entrance::open(&est.door).await?),
         None => None,
     };
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Metrics::new()?;
     let counters = metrics.counters.clone();
     let count_writes = counters.clone();
     let clients = Clients::new(
@@ -133,10 +156,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         hangups.await;
         "audit log"
     });
-    let ready =
-        health::Readiness::new(fleet.clone(), config.est.as_ref().map(|_| identity.clone()));
+    let ready = health::Readiness::new(
+        Some(fleet.clone()),
+        config.est.as_ref().map(|_| identity.clone()),
+    );
+    let (page, shown) = (metrics.page.clone(), metrics.page);
     parts.spawn(async move {
-        health::serve(metrics_listener, metrics, ready).await;
+        health::serve(metrics_listener, shown, ready).await;
         "metrics"
     });
     let mut controllers = Controllers::start(&context, feeds, keys, config.concurrency);
@@ -154,22 +180,20 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             "leader election"
         });
     }
-    if let (Some(Est { server, listen }), Some(listener)) = (config.est, est_listener) {
-        tracing::info!(%listen, "serving EST");
+    if let (Some(Est { server, .. }), Some(entrance)) = (config.est, entrance) {
         parts.spawn(async move {
             server.run(context, identity_sender).await;
             "EST server certificate"
         });
+        let stopped = async move {
+            // The sender is dropped at the latest when the process ends.
+            let _ = stopping.changed().await;
+        };
         front.spawn(async move {
-            let stopped = async move {
-                // The sender is dropped at the latest when the process ends.
-                let _ = stopping.changed().await;
-            };
-            let limits = est::Limits::default();
-            if let Err(error) = est::serve(listener, identity, registrar, limits, stopped).await {
-                tracing::error!(%error, "EST is no longer served");
+            if let Err(error) = entrance.serve(registrar, identity, page, stopped).await {
+                tracing::error!(%error, "the way to the registrar is closed");
             }
-            "EST"
+            "the way to the registrar"
         });
     }
     let outcome = tokio::select! {
@@ -182,6 +206,68 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     while front.join_next().await.is_some() {}
     audit.flush(FLUSH).await;
     outcome
+}
+
+/// How requests for certificates come in from outside.
+enum Entrance {
+    Est {
+        listener: TcpListener,
+        limits: est::Limits,
+    },
+    Socket {
+        listener: UnixListener,
+        uid: u32,
+    },
+}
+
+impl Entrance {
+    async fn open(door: &Door) -> Result<Self, RunError> {
+        match door {
+            Door::Here {
+                listen: address,
+                limits,
+            } => {
+                let listener = listen(*address, "EST", "--est-listen").await?;
+                tracing::info!(%address, "serving EST");
+                Ok(Self::Est {
+                    listener,
+                    limits: limits.clone(),
+                })
+            }
+            Door::Behind { socket: path, uid } => {
+                let listener = socket::bind(path).await?;
+                let uid = match uid {
+                    Some(uid) => *uid,
+                    None => socket::own_uid().map_err(RunError::User)?,
+                };
+                tracing::info!(socket = %path.display(), uid, "serving the registrar");
+                Ok(Self::Socket { listener, uid })
+            }
+        }
+    }
+
+    /// Serves until `stopped` resolves, and finishes what is under way.
+    async fn serve(
+        self,
+        registrar: Arc<LocalRegistrar>,
+        identity: watch::Receiver<Option<Arc<ServerIdentity>>>,
+        page: Arc<Page>,
+        stopped: impl Future<Output = ()> + Send,
+    ) -> Result<(), RunError> {
+        match self {
+            Self::Est { listener, limits } => {
+                let counters = Arc::<est::Counters>::default();
+                page.add(FrontMetrics::new(counters.clone(), None)?)?;
+                est::serve_counted(listener, identity, registrar, limits, counters, stopped)
+                    .await
+                    .map_err(RunError::Est)
+            }
+            Self::Socket { listener, uid } => {
+                socket::serve(listener, uid, registrar, identity, stopped).await;
+                Ok(())
+            }
+        }
+    }
 }
 
 async fn listen(

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")]
 )
+FLAGS = ["src/cli.rs", *(str(path.relative_to(ROOT)) for path in ROOT.glob("src/cli/*.rs")), "src/est/limits.rs"]
 failures = 0
 
 
@@ -106,12 +107,11 @@ def claims():
     listed = re.findall(r"^## (DeviceCert\w+)$", read("docs/alerts.md"), re.M)
     check("docs/alerts.md has every alert", differences(alerts, listed, "docs/alerts.md"))
 
-    known = metrics("".join(path.read_text() for path in ROOT.glob("src/metrics*/**/*.rs")) + read("src/metrics.rs"))
+    known = metrics("".join(path.read_text() for path in ROOT.glob("src/metrics*/**/*.rs")) + read("src/metrics.rs") + read("src/run/front_metrics.rs"))
     check("docs/api.md lists every metric", differences(sorted(known), sorted(metrics(read("docs/api.md"))), "docs/api.md"))
 
-    cli = "".join(path.read_text() for path in [ROOT / "src/cli.rs", *ROOT.glob("src/cli/*.rs")])
-    flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', cli)}
-    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|audit|renew|retry|leader)-[a-z-]+)")
+    flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', "".join(map(read, FLAGS)))}
+    ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|audit|renew|retry|leader|registrar|controller)-[a-z-]+)")
     check(
         "flags that are named exist",
         [f"{page.relative_to(ROOT)}: {flag}" for page in PAGES for flag in set(ours.findall(page.read_text())) - flags],

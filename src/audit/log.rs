@@ -170,14 +170,7 @@ fn write_all(
             match entry {
                 Entry::Line { text, written } => {
                     let result = stream.write(&text);
-                    if let Err(error) = &result {
-                        counters.audit_lost(AuditSink::Log);
-                        if !failing.swap(true, Ordering::Relaxed) {
-                            tracing::error!(%error, "the audit log cannot be written: events are being lost");
-                        }
-                    } else if failing.swap(false, Ordering::Relaxed) {
-                        tracing::info!("the audit log is being written again");
-                    }
+                    note(&result, failing, counters);
                     waiting.extend(written.map(|written| (written, result.map_err(Arc::new))));
                 }
                 Entry::Reopen => stream.reopen(),
@@ -190,10 +183,33 @@ fn write_all(
             continue;
         }
         // One wait for the disk serves all.
-        let synced = stream.sync().map_err(Arc::new);
+        let synced = stream.sync();
+        if synced.is_err() {
+            waiting
+                .iter()
+                .for_each(|_| note(&synced, failing, counters));
+        }
+        let synced = synced.map_err(Arc::new);
         for (written, result) in waiting {
             // Whoever waited may have lost patience.
             let _ = written.send(result.and(synced.clone()));
+        }
+    }
+}
+
+/// Counts what is lost, and says once that it begins and once that it ends.
+fn note(result: &io::Result<()>, failing: &AtomicBool, counters: &Counters) {
+    match result {
+        Ok(()) => {
+            if failing.swap(false, Ordering::Relaxed) {
+                tracing::info!("the audit log is being written again");
+            }
+        }
+        Err(error) => {
+            counters.audit_lost(AuditSink::Log);
+            if !failing.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "the audit log cannot be written: events are being lost");
+            }
         }
     }
 }

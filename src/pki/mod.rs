@@ -25,6 +25,7 @@ mod characters;
 pub mod cms;
 pub mod csr;
 pub mod csr_attributes;
+mod dotted;
 pub mod fingerprint;
 pub mod key;
 pub mod lifespan;

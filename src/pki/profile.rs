@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use der::asn1::ObjectIdentifier;
+use super::dotted;
 
 /// A bit of the key usage extension (RFC 5280 §4.2.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,9 +177,9 @@ impl FromStr for ExtendedKeyUsage {
         if let Some((purpose, ..)) = named {
             return Ok(purpose);
         }
-        match ObjectIdentifier::new(text) {
-            Ok(oid) => Ok(Self::Oid(oid.to_string())),
-            Err(_) => Err(UsageError::ExtendedKeyUsage {
+        match dotted::parse(text) {
+            Some(oid) => Ok(Self::Oid(oid.to_string())),
+            None => Err(UsageError::ExtendedKeyUsage {
                 text: text.chars().take(40).collect(),
             }),
         }

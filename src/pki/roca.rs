@@ -57,7 +57,9 @@ fn logarithm(of: u32, prime: u32) -> Option<Logarithm> {
 }
 
 fn agree(a: Logarithm, b: Logarithm) -> bool {
-    a.exponent.abs_diff(b.exponent) % greatest_common_divisor(a.order, b.order) == 0
+    a.exponent
+        .abs_diff(b.exponent)
+        .is_multiple_of(greatest_common_divisor(a.order, b.order))
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {

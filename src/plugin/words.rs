@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn ages_have_one_unit() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let ago = |seconds| age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now);
+        let ago = |seconds: i64| age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now);
         assert_eq!(
             [ago(-5), ago(119), ago(120), ago(7_200), ago(400_000)],
             ["0s", "119s", "2m", "2h", "4d"]

@@ -2,19 +2,19 @@
 
 use std::borrow::Borrow;
 
-use super::{Device, KeyHolder, authority_chain};
+use super::{Device, KeyHolder};
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, DeviceState, RevocationReason},
-    pki::{Fingerprint, SubjectPublicKey},
+    pki::{Certificate, Fingerprint, SubjectPublicKey},
 };
 
-/// Who, other than this device, has a certificate for a key. `holders` are the devices on whose record the key is; `server`
-/// is the key of the EST server.
+/// Who, other than this device, has a certificate for a key. `holders` are the devices on whose record the key is,
+/// `authorities` come with their certificates, and `server` is the key of the EST server.
 pub fn key_holder(
     key: &SubjectPublicKey,
     device: &Device,
     holders: &[impl Borrow<DeviceIdentity>],
-    authorities: &[impl Borrow<CertificateAuthority>],
+    authorities: &[(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
     server: Option<Fingerprint>,
 ) -> KeyHolder {
     let mut holder = KeyHolder::Nobody;
@@ -34,15 +34,12 @@ pub fn key_holder(
     if server == Some(key.fingerprint()) {
         return KeyHolder::Server;
     }
-    let owner = authorities.iter().map(Borrow::borrow).find(|authority| {
-        authority_chain(authority).is_some_and(|chain| {
-            chain
-                .iter()
-                .any(|certificate| certificate.key() == key.spki_der())
-        })
-    });
-    match owner {
-        Some(owner) => KeyHolder::Authority(owner.metadata.name.clone().unwrap_or_default()),
+    let has_key = |chain: &[Certificate]| chain.iter().any(|own| own.key() == key.spki_der());
+    let owner = authorities
+        .iter()
+        .find(|(_, chain)| has_key(chain.as_ref()));
+    match owner.map(|(authority, _)| authority.borrow().metadata.name.clone()) {
+        Some(name) => KeyHolder::Authority(name.unwrap_or_default()),
         None => KeyHolder::Nobody,
     }
 }

@@ -6,8 +6,7 @@ use std::borrow::Borrow;
 use jiff::Timestamp;
 
 use super::{
-    BootstrapRules, Group, Principal, Reason, Refusal, RegistrationId, Standing, authority_chain,
-    group::CMC_RA,
+    BootstrapRules, Group, Principal, Reason, Refusal, RegistrationId, Standing, group::CMC_RA,
 };
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, DeviceState},
@@ -76,25 +75,22 @@ pub fn names_of_owner(certificate: &Certificate, group: &Group) -> Vec<String> {
     names
 }
 
-/// Whether one of the authorities signed a certificate; `namespace` narrows that to its own.
+/// Whether one of the authorities signed a certificate. Here and below each authority comes with the certificate that signs for
+/// it now, and that one's issuers.
 pub fn is_signed_by_one_of(
     certificate: &Certificate,
-    authorities: &[impl Borrow<CertificateAuthority>],
-    namespace: Option<&str>,
+    authorities: &[(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
 ) -> bool {
-    authorities
-        .iter()
-        .map(Borrow::borrow)
-        .filter(|authority| {
-            namespace.is_none() || authority.metadata.namespace.as_deref() == namespace
-        })
-        .filter_map(signer)
-        .any(|signer| certificate.is_signed_by(&signer))
+    signers(authorities).any(|(_, signer)| certificate.is_signed_by(signer))
 }
 
-/// The certificate that signs for an authority now.
-fn signer(authority: &CertificateAuthority) -> Option<Certificate> {
-    authority_chain(authority)?.into_iter().next()
+/// The authorities, each with the certificate that signs for it now.
+fn signers<'a>(
+    authorities: &'a [(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
+) -> impl Iterator<Item = (&'a CertificateAuthority, &'a Certificate)> {
+    authorities
+        .iter()
+        .filter_map(|(authority, chain)| Some((authority.borrow(), chain.as_ref().first()?)))
 }
 
 /// The device on whose record the certificate is; that its authority signed it is verified again.
@@ -102,7 +98,7 @@ pub fn device(
     certificate: Certificate,
     standing: Standing,
     device: &DeviceIdentity,
-    authorities: &[impl Borrow<CertificateAuthority>],
+    authorities: &[(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
 ) -> Result<Principal, Refusal> {
     let fingerprint = certificate.fingerprint().to_string();
     let issuer = device.status.as_ref().and_then(|status| {
@@ -118,14 +114,11 @@ pub fn device(
         all.find_map(|(known, issuer)| (*known == fingerprint).then_some(issuer))
     });
     let is_signed = issuer.is_some_and(|issuer| {
-        authorities
-            .iter()
-            .map(Borrow::borrow)
-            .filter(|authority| authority.metadata.namespace == device.metadata.namespace)
-            .filter(|authority| is_certified_as(authority, issuer))
-            .filter_map(signer)
-            .filter(|signer| signer.fingerprint().to_string() == *issuer)
-            .any(|signer| certificate.is_signed_by(&signer))
+        signers(authorities)
+            .filter(|(authority, _)| authority.metadata.namespace == device.metadata.namespace)
+            .filter(|(authority, _)| is_certified_as(authority, issuer))
+            .filter(|(_, signer)| signer.fingerprint().to_string() == *issuer)
+            .any(|(_, signer)| certificate.is_signed_by(signer))
     });
     if !is_signed {
         return Err(unknown(
@@ -187,14 +180,14 @@ pub fn leads_to(
 pub fn own_name(
     certificate: &Certificate,
     owners: &[impl Borrow<DeviceIdentity>],
-    authorities: &[impl Borrow<CertificateAuthority>],
+    authorities: &[(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
 ) -> Result<Option<RegistrationId>, Refusal> {
     let is_stopped = |owner: &DeviceIdentity| owner.spec.state != DeviceState::Active;
     if owners.iter().any(|owner| is_stopped(owner.borrow())) {
         let message = "the client certificate is that of a device which is suspended or revoked";
         return Err(Refusal::new(Reason::Revoked, message));
     }
-    if owners.is_empty() && !is_signed_by_one_of(certificate, authorities, None) {
+    if owners.is_empty() && !is_signed_by_one_of(certificate, authorities) {
         return Ok(None);
     }
     let name = certificate.subject().common_name().unwrap_or_default();
@@ -235,20 +228,16 @@ pub fn check_listed(
     certificate: &Certificate,
     name: &str,
     group: &Group,
-    authorities: &[impl Borrow<CertificateAuthority>],
+    authorities: &[(impl Borrow<CertificateAuthority>, impl AsRef<[Certificate]>)],
 ) -> Result<(), Refusal> {
     let is_listed = group.registration_authorities.iter().any(|rule| {
         rule.subject.same_text(certificate.subject())
-            && authorities
-                .iter()
-                .map(Borrow::borrow)
-                .filter(|authority| {
-                    let metadata = &authority.metadata;
-                    metadata.namespace.as_ref() == Some(&group.namespace)
-                        && metadata.name.as_ref() == Some(&rule.authority)
-                })
-                .filter_map(signer)
-                .any(|signer| certificate.is_signed_by(&signer))
+            && signers(authorities).any(|(authority, signer)| {
+                let metadata = &authority.metadata;
+                metadata.namespace.as_ref() == Some(&group.namespace)
+                    && metadata.name.as_ref() == Some(&rule.authority)
+                    && certificate.is_signed_by(signer)
+            })
     });
     if is_listed {
         return Ok(());
@@ -281,5 +270,145 @@ pub fn registration_authority(
         _ => Err(unknown(format!(
             "the registration authority {name} was deleted just now"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::{DeviceIdentitySpec, EnrollmentGroup},
+        pki::fixtures::{Ca, now, openssl_csr},
+    };
+
+    type Certified = (CertificateAuthority, Vec<Certificate>);
+
+    fn authority(name: &str, ca: &Ca) -> Certified {
+        let fingerprint = ca.certificate.fingerprint().to_string();
+        let mut object = CertificateAuthority::new(name, Default::default());
+        object.metadata.namespace = Some("ns".into());
+        let time = "2026-01-01T00:00:00Z";
+        let certificate = json!({
+            "serialNumber": "01", "notBefore": time, "notAfter": time, "fingerprint": fingerprint,
+            "keyFingerprint": fingerprint, "subject": "CN=x", "issuer": "CN=x", "renewalTime": time,
+        });
+        object.status = serde_json::from_value(json!({ "certificate": certificate })).ok();
+        (object, vec![ca.certificate.clone()])
+    }
+
+    fn owner(certificate: &Certificate, issuer: &Ca) -> DeviceIdentity {
+        let mut object = DeviceIdentity::new("dev1", DeviceIdentitySpec::default());
+        object.metadata.namespace = Some("ns".into());
+        let previous = json!([{
+            "serialNumber": "01", "notAfter": "2030-01-01T00:00:00Z",
+            "fingerprint": certificate.fingerprint().to_string(), "keyFingerprint": "",
+            "issuerFingerprint": issuer.certificate.fingerprint().to_string(),
+        }]);
+        object.status = Some(serde_json::from_value(json!({ "previous": previous })).unwrap());
+        object
+    }
+
+    fn group(spec: serde_json::Value) -> Group {
+        let mut object = EnrollmentGroup::new("g", Default::default());
+        object.metadata.namespace = Some("ns".into());
+        object.spec = serde_json::from_value(spec).unwrap();
+        Group::compile(&object).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_is_a_devices_only_if_the_authority_on_its_record_signed_it() {
+        let (ca, other) = (Ca::root("CN=Root"), Ca::root("CN=Root"));
+        let leaf = ca.leaf("CN=dev1");
+        let judge = |device_: &DeviceIdentity, authorities: &[Certified]| {
+            device(leaf.clone(), Standing::Valid, device_, authorities)
+                .map_err(|refusal| refusal.reason)
+                .map(|principal| principal.kind())
+        };
+        let known = owner(&leaf, &ca);
+        assert!(has_on_record(&known, &leaf.fingerprint()));
+        assert_eq!(judge(&known, &[authority("ca", &ca)]), Ok("Device"));
+        let unknown = Err(Reason::UnknownCertificate);
+        assert_eq!(judge(&known, &[authority("ca", &other)]), unknown);
+        assert_eq!(
+            judge(&owner(&leaf, &other), &[authority("ca", &other)]),
+            unknown
+        );
+        let mut elsewhere = authority("ca", &ca);
+        elsewhere.0.metadata.namespace = Some("other".into());
+        assert_eq!(judge(&known, &[elsewhere]), unknown);
+        assert_eq!(
+            judge(&owner(&ca.leaf("CN=dev1"), &ca), &[authority("ca", &ca)]),
+            unknown
+        );
+    }
+
+    #[test]
+    fn a_certificate_of_ours_claims_its_own_name_and_nothing_while_its_device_is_stopped() {
+        let ca = Ca::root("CN=Root");
+        let ours = [authority("ca", &ca)];
+        let leaf = ca.leaf("CN=dev1");
+        let nobody: [DeviceIdentity; 0] = [];
+        let name = |certificate: &Certificate, owners: &[DeviceIdentity]| {
+            own_name(certificate, owners, &ours).map(|id| id.map(|id| id.to_string()))
+        };
+        assert_eq!(name(&leaf, &nobody), Ok(Some("dev1".into())));
+        assert_eq!(name(&Ca::root("CN=X").leaf("CN=dev1"), &nobody), Ok(None));
+        let mut stopped = owner(&leaf, &ca);
+        stopped.spec.state = DeviceState::Suspended;
+        assert_eq!(name(&leaf, &[stopped]).unwrap_err().reason, Reason::Revoked);
+        let unnamed = name(&ca.leaf("O=nameless"), &nobody).unwrap_err();
+        assert_eq!(unnamed.reason, Reason::UnknownCertificate);
+    }
+
+    #[test]
+    fn out_of_its_time_a_certificate_is_expired_or_proves_nothing() {
+        let leaf = Ca::root("CN=Root").leaf("CN=dev1");
+        let validity = leaf.validity();
+        assert_eq!(standing(&leaf, now()), Ok(Standing::Valid));
+        assert_eq!(standing(&leaf, validity.not_after), Ok(Standing::Expired));
+        let early = Timestamp::from_second(validity.not_before.as_second() - 1).unwrap();
+        assert_eq!(
+            standing(&leaf, early).unwrap_err().reason,
+            Reason::CertificateExpired
+        );
+    }
+
+    #[test]
+    fn bootstrap_certificates_need_rules_and_may_be_denied() {
+        let maker = Ca::root("CN=Maker");
+        let leaf = maker.leaf("CN=dev1");
+        let spec = |denied: serde_json::Value| {
+            let bootstrap = json!({ "authorityRefs": [{ "name": "maker" }], "denied": denied });
+            group(
+                json!({ "authorityRef": { "name": "ca" }, "authentication": { "bootstrap": bootstrap } }),
+            )
+        };
+        let reason = |group: &Group| {
+            bootstrap_rules(&leaf, group)
+                .map(|_| ())
+                .map_err(|r| r.reason)
+        };
+        let closed = group(json!({ "authorityRef": { "name": "ca" } }));
+        assert_eq!(reason(&closed), Err(Reason::UnknownCertificate));
+        assert_eq!(reason(&spec(json!([]))), Ok(()));
+        let denied = spec(json!([leaf.fingerprint().to_string()]));
+        assert_eq!(reason(&denied), Err(Reason::BootstrapDenied));
+        let anchors = [maker.certificate.clone()];
+        assert_eq!(leads_to(&leaf, &[], &anchors, now()), Ok(()));
+        assert!(leads_to(&leaf, &[], &[], now()).is_err());
+    }
+
+    #[test]
+    fn without_the_purpose_nobody_speaks_for_another() {
+        let leaf = Ca::root("CN=Root").leaf("CN=dev1");
+        let principal = Principal::Device {
+            certificate: Box::new(leaf),
+            standing: Standing::Valid,
+        };
+        let csr = Csr::from_der(&openssl_csr("/CN=dev2", &[])).unwrap();
+        let open = group(json!({ "authorityRef": { "name": "ca" } }));
+        assert!(speaks_for_another(&principal, "dev1", &csr, &open).is_none());
     }
 }

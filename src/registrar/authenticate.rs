@@ -73,8 +73,9 @@ impl LocalRegistrar {
                 .await
                 .map(Authenticated::somebody);
         };
+        let authorities: Vec<_> = self.chains_in(Some(&group.namespace)).collect();
         Ok(Authenticated {
-            principal: proof::device(certificate, standing, &device, &self.fleet().authorities())?,
+            principal: proof::device(certificate, standing, &device, &authorities)?,
             device: Some(device),
         })
     }
@@ -114,7 +115,8 @@ impl LocalRegistrar {
         certificate: &Certificate,
         namespace: Option<&str>,
     ) -> bool {
-        proof::is_signed_by_one_of(certificate, &self.fleet().authorities(), namespace)
+        let authorities: Vec<_> = self.chains_in(namespace).collect();
+        proof::is_signed_by_one_of(certificate, &authorities)
     }
 
     async fn by_password(

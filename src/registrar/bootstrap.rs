@@ -61,7 +61,8 @@ impl LocalRegistrar {
         let owners = self
             .fleet()
             .devices_by_certificate(&certificate.fingerprint());
-        proof::own_name(certificate, &owners, &self.fleet().authorities())
+        let authorities: Vec<_> = self.chains_in(None).collect();
+        proof::own_name(certificate, &owners, &authorities)
     }
 
     fn claims(&self, namespace: &str) -> Api<BootstrapClaim> {

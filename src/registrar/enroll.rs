@@ -7,7 +7,7 @@ use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     audited::{ISSUED, REPEATED, Trail},
     authenticate::Authenticated,
-    authority_chain, channel,
+    channel,
     local::{LocalRegistrar, Requester},
     server_key::ServerKey,
 };
@@ -36,7 +36,7 @@ impl Registrar for LocalRegistrar {
             let authority = self
                 .fleet()
                 .authority(&key.namespace, &group.spec.authority_ref.name)?;
-            authority_chain(&authority)
+            self.chain_of(&authority)
         });
         let Some(chain) = chain else {
             if self.fleet().group(&key).is_none() {
@@ -325,12 +325,14 @@ impl LocalRegistrar {
         let authenticated = self
             .authenticate(&request.credentials, &group, cluster::now())
             .await?;
+        trail.proved(&authenticated.principal);
         let csr = Csr::from_der(&request.csr)
             .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))?;
         trail.asked(&csr);
         let ForDevice { principal, device } = self
             .as_registration_authority(authenticated, &csr, &group)
             .await?;
+        // A registration authority is found out to be one only by what it asks.
         trail.proved(&principal);
         let requester = Requester {
             bound_to_channel: channel::is_bound(&csr, &request.bindings)?,
@@ -381,7 +383,8 @@ impl LocalRegistrar {
                 device: own,
             });
         };
-        proof::check_listed(certificate, &name, group, &self.fleet().authorities())?;
+        let authorities: Vec<_> = self.chains_in(Some(&group.namespace)).collect();
+        proof::check_listed(certificate, &name, group, &authorities)?;
         // It acts for others, so what the watch last said of it is not enough.
         let now = self.read_device(&group.namespace, &name).await?;
         Ok(ForDevice {

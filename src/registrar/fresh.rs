@@ -82,6 +82,11 @@ where
         {
             return read.clone();
         }
+        // What has not changed since the last read is not prepared again.
+        let before = reads.get(&key).and_then(|(_, read)| match read.peek() {
+            Some(Ok(Some(version))) => Some(version.clone()),
+            _ => None,
+        });
         if reads.len() >= REMEMBERED {
             reads.retain(|_, (sent, _)| sent.elapsed() < FRESH);
         }
@@ -90,10 +95,19 @@ where
         let read = async move {
             match api.get_opt(&name).await {
                 Ok(object) => Ok(object.map(|object| {
-                    Arc::new(Version {
-                        resource_version: object.resource_version(),
-                        prepared: prepare(object),
-                    })
+                    let resource_version = object.resource_version();
+                    match before {
+                        Some(before)
+                            if resource_version.is_some()
+                                && before.resource_version == resource_version =>
+                        {
+                            before
+                        }
+                        _ => Arc::new(Version {
+                            resource_version,
+                            prepared: prepare(object),
+                        }),
+                    }
                 })),
                 Err(error) => Err(Arc::new(ApiError::new(what, name, error))),
             }

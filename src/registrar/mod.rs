@@ -5,6 +5,7 @@ mod audited;
 mod authenticate;
 mod authority_certificate;
 mod bootstrap;
+mod chains;
 mod channel;
 mod door;
 mod enroll;
@@ -19,6 +20,7 @@ mod register;
 mod server_certificate;
 mod server_key;
 mod signer;
+pub mod socket;
 mod tokens;
 
 pub use crate::policy::{authority_chain, read_authority_facts};

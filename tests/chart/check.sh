@@ -20,7 +20,7 @@ cd "$repo"
 chart=charts/devicecert-operator
 all=tests/chart/all-options.values.yaml
 namespace=devicecert-chart-check
-metrics=(src/metrics.rs src/metrics/gauges.rs)
+metrics=(src/metrics.rs src/metrics/*.rs src/run/front_metrics.rs)
 
 if [[ -z ${DEVICECERT_TOOLS:-} ]]; then eval "$(hack/setup.sh --print-env || echo exit 1)"; fi
 PATH=$DEVICECERT_TOOLS:$PATH
@@ -174,7 +174,7 @@ check "API server: takes deploy/samples" accepted deploy/samples
 crds_are_kept() {
 	local kept
 	kept=$(grep -c 'helm.sh/resource-policy: keep' "$scratch/default.yaml")
-	[[ $kept == 3 ]] || { echo "$kept CRDs have resource-policy keep; 3 should" && return 1; }
+	[[ $kept == 5 ]] || { echo "$kept CRDs have resource-policy keep; 5 should" && return 1; }
 	! grep 'helm.sh/resource-policy' "$scratch/all.yaml" || { echo "crds.keep=false keeps CRDs" && return 1; }
 	! grep 'kind: CustomResourceDefinition' "$scratch/est.yaml" || { echo "crds.enabled=false installs CRDs" && return 1; }
 }
@@ -205,10 +205,48 @@ flags_exist() {
 	local flag
 	while read -r flag; do
 		flag=DEVICECERT_${flag//-/_}
-		grep -rqF "\"${flag^^}\"" src/cli.rs src/cli || { echo "src/cli has no flag for ${flag^^}, but the chart uses it" && return 1; }
+		grep -qF "\"${flag^^}\"" src/cli.rs src/cli/*.rs src/est/limits.rs || { echo "src/cli has no flag for ${flag^^}, but the chart uses it" && return 1; }
 	done < <(sed -nE 's/^ +- --([a-z-]+)=.*/\1/p' "$scratch/all.yaml" | grep -v an-option-that-is-new | sort -u)
 }
 check "the chart uses flags that exist" flags_exist
+
+est_holds_nothing() { # FILE: of the two containers, only the controller has credentials
+	local pod
+	pod=$(kubectl create --dry-run=client --validate=false -o json -f "$1" | jq '(.items[]? // .) | select(.kind == "Deployment").spec.template.spec') && [[ -n $pod ]] || { echo "there is no Deployment" && return 1; }
+	jq -e '
+		(.containers | map({key: .name, value: .}) | from_entries) as {$controller, $est}
+		| def all(f): [f] | length > 0 and all;
+		  (.automountServiceAccountToken == false)
+		and (.initContainers == null)
+		and ($est.env == null and $est.envFrom == null)
+		and ([$est.volumeMounts[] | {name, readOnly}] == [{name: "run", readOnly: true}])
+		and (.volumes | map(select(.name == "run")) == [{name: "run", emptyDir: {medium: "Memory", sizeLimit: "1Mi"}}])
+		and ([.volumes[] | select(.secret != null)] == [])
+		and ([.volumes[] | select(.projected != null).name] == ["credentials"])
+		and ($controller.volumeMounts | map(.name) | sort == ["credentials", "run"])
+		and ($est.securityContext.runAsUser != $controller.securityContext.runAsUser)
+		and ($controller.args | index("--est-uid=\($est.securityContext.runAsUser)") != null)
+		and ($est.args | index("--controller-uid=\($controller.securityContext.runAsUser)") != null)
+		and all($controller, $est | .securityContext | .allowPrivilegeEscalation == false and .readOnlyRootFilesystem
+			and .capabilities.drop == ["ALL"])
+		and all($controller, $est | .readinessProbe.httpGet.path == "/readyz" and .livenessProbe.httpGet.path == "/healthz")
+		and ([$est.ports[].containerPort] == [8443, 9091] and [$controller.ports[].containerPort] == [9090])
+	' <<<"$pod" >/dev/null || { jq . <<<"$pod" && return 1; }
+}
+check "est has no token, no Secret, no environment and a user of its own" est_holds_nothing "$scratch/est.yaml"
+check "the same with every option" est_holds_nothing "$scratch/all.yaml"
+check "the same in deploy/install" est_holds_nothing "$scratch/plain.yaml"
+
+no_est_no_container() {
+	! grep -E 'name: (est|est-metrics|run)$' "$scratch/default.yaml" || { echo "there are parts of EST, although no authority is named" && return 1; }
+}
+check "without an authority there is no est container" no_est_no_container
+
+one_replica_has_no_budget() {
+	grep -q 'kind: PodDisruptionBudget' "$scratch/default.yaml" || { echo "two replicas have no PodDisruptionBudget" && return 1; }
+	! render --set replicas=1 | grep 'kind: PodDisruptionBudget' || { echo "one replica has a PodDisruptionBudget, which keeps its node from being drained" && return 1; }
+}
+check "more than one replica has a PodDisruptionBudget" one_replica_has_no_budget
 
 permissions() { # FILE: one line for each permission that the objects of the file give
 	kubectl apply --server-side --force-conflicts --dry-run=server -o json -f "$1" | jq -rs '

@@ -12,3 +12,4 @@ mod metrics;
 mod outage;
 mod plugin;
 mod replicas;
+mod sidecar;

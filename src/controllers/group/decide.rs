@@ -12,12 +12,17 @@ use crate::{
     policy::{Reason, Refusal, Statement, set_condition},
 };
 
+/// The condition that warns of a root that signs both devices and CAs of devices.
+const OVERLAP: &str = "TrustOverlap";
+
 /// What was observed.
 pub(super) struct Observed {
     generation: Option<i64>,
     terminating: bool,
     disabled: bool,
     hindrance: Option<Refusal>,
+    /// What is dangerous about the CAs that the group makes.
+    overlap: Option<String>,
     devices: usize,
     phases: BTreeMap<String, i32>,
     /// When the live certificates expire, replaced ones among them.
@@ -31,6 +36,7 @@ impl Observed {
         group: &EnrollmentGroup,
         devices: &[Arc<DeviceIdentity>],
         hindrance: Option<Refusal>,
+        overlap: Option<String>,
         now: Timestamp,
     ) -> Self {
         let mut phases = BTreeMap::new();
@@ -61,6 +67,7 @@ impl Observed {
             terminating: group.metadata.deletion_timestamp.is_some(),
             disabled: group.spec.provisioning_status == ProvisioningStatus::Disabled,
             hindrance,
+            overlap,
             devices: devices.len(),
             phases,
             live,
@@ -111,6 +118,26 @@ pub(super) fn decide(
         ),
     };
     set_condition(&mut status.conditions, ready, observed.generation, now);
+    let told_before = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == OVERLAP);
+    let overlap = match &observed.overlap {
+        Some(message) => Some(Statement::yes(
+            OVERLAP,
+            Reason::UnconstrainedAuthority,
+            message.clone(),
+        )),
+        None if told_before => Some(Statement::no(
+            OVERLAP,
+            Reason::GroupReady,
+            "no root signs both devices and CAs of devices",
+        )),
+        None => None,
+    };
+    if let Some(overlap) = overlap {
+        set_condition(&mut status.conditions, overlap, observed.generation, now);
+    }
     if observed.terminating {
         let message = format!(
             "deletion waits: {} certificates of this group are still valid. Delete its DeviceIdentities first, or let the \
@@ -137,7 +164,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         decide(
             &EnrollmentGroupStatus::default(),
-            &Observed::new(group, &[], hindrance, now),
+            &Observed::new(group, &[], hindrance, None, now),
             now,
         )
     }

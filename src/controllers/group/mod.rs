@@ -16,8 +16,9 @@ use super::Context;
 use crate::{
     api::{ConditionStatus, EnrollmentGroup, FINALIZER},
     cluster::{self, patch_metadata, patch_status},
+    pki::Certificate,
     policy::{Group, GroupKey, Reason, Refusal},
-    registrar::Rejection,
+    registrar::{Rejection, authority_chain},
 };
 use decide::{Observed, decide};
 
@@ -144,7 +145,14 @@ async fn observe(
         Err(rejection) if rejection.reason == Reason::ApiUnavailable => return Err(rejection),
         Err(rejection) => Some(Refusal::new(rejection.reason, rejection.message)),
     };
-    Ok(Observed::new(group, &devices, hindrance, cluster::now()))
+    let overlap = overlap(group, key, context);
+    Ok(Observed::new(
+        group,
+        &devices,
+        hindrance,
+        overlap,
+        cluster::now(),
+    ))
 }
 
 /// Why the group gives out nothing.
@@ -183,4 +191,30 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
         }
     }
     Ok(())
+}
+
+/// Where a group makes CAs: another group whose devices the same root certifies. Whoever lets devices in because the root
+/// signed them then also lets in whatever such a CA signs, under any name, unless a certificate in between constrains names.
+fn overlap(group: &EnrollmentGroup, key: &GroupKey, context: &Context) -> Option<String> {
+    if !group.spec.profile.is_ca {
+        return None;
+    }
+    let chain = |name: &str| authority_chain(&*context.fleet.authority(&key.namespace, name)?);
+    let own = chain(&group.spec.authority_ref.name)?;
+    if own.iter().any(Certificate::has_name_constraints) {
+        return None;
+    }
+    let root = own.last()?;
+    let groups = context.fleet.groups();
+    let other = groups.iter().find(|other| {
+        other.metadata.namespace.as_deref() == Some(&key.namespace)
+            && !other.spec.profile.is_ca
+            && chain(&other.spec.authority_ref.name).is_some_and(|chain| chain.last() == Some(root))
+    })?;
+    Some(format!(
+        "the root {} certifies the devices of group {} as well as the CAs that this group makes, and nothing limits the names that these \
+         CAs may certify: whoever trusts that root lets in what they sign. Use a root of its own for this group",
+        root.subject(),
+        other.name_any()
+    ))
 }

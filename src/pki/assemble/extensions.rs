@@ -115,10 +115,10 @@ pub(in crate::pki) fn extended_key_usage(
 ) -> Result<Option<pkix::ExtendedKeyUsage>, AssembleError> {
     let mut oids = Vec::new();
     for purpose in purposes {
-        let invalid = |_| AssembleError::ExtendedKeyUsage {
+        let invalid = || AssembleError::ExtendedKeyUsage {
             oid: purpose.oid().to_owned(),
         };
-        let oid = ObjectIdentifier::new(purpose.oid()).map_err(invalid)?;
+        let oid = crate::pki::dotted::parse(purpose.oid()).ok_or_else(invalid)?;
         if !oids.contains(&oid) {
             oids.push(oid);
         }

@@ -58,9 +58,10 @@ impl Kind {
         if let Some(known) = KNOWN.iter().find(known) {
             return Ok(Self::Known(known));
         }
-        let oid = ObjectIdentifier::new(keyword).map_err(|_| NameError::UnknownAttribute {
-            keyword: keyword.to_owned(),
-        })?;
+        let oid =
+            crate::pki::dotted::parse(keyword).ok_or_else(|| NameError::UnknownAttribute {
+                keyword: keyword.to_owned(),
+            })?;
         Ok(KNOWN
             .iter()
             .find(|known| known.oid == oid)

@@ -133,7 +133,8 @@ pub(super) fn find_authority<'o>(
     namespace: &str,
     name: &str,
 ) -> Option<&'o CertificateAuthority> {
-    observed.authorities.iter().find(|authority| {
+    let mut authorities = observed.authorities.iter().map(|(authority, _)| authority);
+    authorities.find(|authority| {
         let metadata = &authority.metadata;
         metadata.namespace.as_deref() == Some(namespace) && metadata.name.as_deref() == Some(name)
     })

@@ -16,14 +16,15 @@ use crate::{
     cluster::{ApiError, Outcome},
     pki::{Certificate, Csr, Fingerprint},
     plugin::connection::{Connection, Namespaced, list},
-    policy::{Refusal, approval_policy, is_waiting},
+    policy::{Refusal, approval_policy, authority_chain, is_waiting},
 };
 
 /// What the cluster says.
 pub(super) struct Observed {
     connection: Connection,
     pub group: EnrollmentGroup,
-    pub authorities: Vec<CertificateAuthority>,
+    /// Each with its certificates; those that have none yet, too.
+    pub authorities: Vec<(CertificateAuthority, Vec<Certificate>)>,
     /// The devices on whose record the key of the CSR, or the client certificate, is.
     pub holders: Vec<DeviceIdentity>,
     /// How many devices the group has.
@@ -50,7 +51,11 @@ impl Observed {
             blind_spots: Vec::new(),
             group,
         };
-        observed.authorities = observed.list(Some).await?;
+        let certified = |authority: CertificateAuthority| {
+            let chain = authority_chain(&authority).unwrap_or_default();
+            Some((authority, chain))
+        };
+        observed.authorities = observed.list(certified).await?;
         let key = csr.as_ref().ok().map(|csr| csr.key().fingerprint());
         let certificate = match evidence {
             Evidence::Certificate { leaf, .. } => {

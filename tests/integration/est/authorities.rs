@@ -118,6 +118,15 @@ async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
     assert_eq!(facts.subject, "CN=iotedged workload ca edge-1");
     assert_eq!(facts.ca, Some((true, Some(0))));
     assert_eq!(world.record("edge-1-edge-ca").await.len(), 1);
+    // The same root certifies devices, which deserves a warning.
+    let warned: devicecert::api::EnrollmentGroup = world.get("edge").await;
+    let warning = crate::harness::condition(&warned, "TrustOverlap").unwrap();
+    assert_eq!(warning.reason, "UnconstrainedAuthority");
+    assert!(
+        warning.message.contains("Use a root of its own"),
+        "{}",
+        warning.message
+    );
     // Elsewhere the name is no ID, and an issuer without room refuses.
     let other = run_in(dir.path(), &script.replace("edge-1", "edge-2")).unwrap();
     scene

@@ -132,7 +132,15 @@ async fn a_key_is_encrypted_for_the_certificate_in_tls_or_not_made_at_all() {
     std::fs::write(dir.path().join("enveloped.p7"), &parts[0].1).unwrap();
     std::fs::write(dir.path().join("certs.p7"), &parts[1].1).unwrap();
     std::fs::write(dir.path().join("root.pem"), scene.world.root_pem().await).unwrap();
-    let script = "openssl cms -decrypt -inform DER -in enveloped.p7 -recip own.pem -inkey own.key -out signed.p7
+    let script = "openssl cms -decrypt -inform DER -in enveloped.p7 -recip own.pem -inkey own.key -out inner.der
+        # What is encrypted is a SignedData as such (RFC 5652 section 6.1); openssl reads it with a ContentInfo around it.
+        python3 -c \"
+def tlv(tag, body):
+    n = len(body)
+    size = n.to_bytes((n.bit_length() + 7) // 8, 'big')
+    return bytes([tag]) + (bytes([n]) if n < 128 else bytes([128 + len(size)]) + size) + body
+inner = open('inner.der', 'rb').read()
+open('signed.p7', 'wb').write(tlv(0x30, bytes.fromhex('06092a864886f70d010702') + tlv(0xa0, inner)))\"
         openssl cms -verify -inform DER -in signed.p7 -CAfile root.pem -purpose any -binary -out package.der 2>/dev/null
         openssl asn1parse -inform DER -in package.der | grep -c OCTET
         openssl pkcs7 -inform DER -in certs.p7 -print_certs -out c.pem

@@ -188,6 +188,24 @@ async fn openssl_sees_the_chain_and_no_ca_names() {
 }
 
 #[tokio::test]
+async fn openssl_resumes_its_session_in_either_version() {
+    let (server, dir) = workshop().await;
+    let request = "GET /.well-known/est/cacerts HTTP/1.1\r\nConnection: close\r\n\r\n";
+    fs::write(dir.path().join("request"), request).unwrap();
+    for (resumed, version) in (1..).zip(["-tls1_2", "-tls1_3"]) {
+        let ask = format!(
+            "openssl s_client {version} -connect ${{URL#https://}} -CAfile root.pem -ign_eof < request 2> /dev/null"
+        );
+        let script = format!("{ask} -sess_out session; {ask} -sess_in session");
+        let printed = succeeds(dir.path(), &server, &script).await;
+        assert!(printed.contains("New, TLSv1"), "{printed}");
+        assert!(printed.contains("Reused, TLSv1"), "{printed}");
+        assert_eq!(printed.matches("HTTP/1.1 200 OK").count(), 2, "{printed}");
+        assert_eq!(server.counters.handshakes_resumed(), resumed);
+    }
+}
+
+#[tokio::test]
 async fn openssl_reads_the_refusal_byte_by_byte() {
     let (server, dir) = workshop().await;
     fs::write(

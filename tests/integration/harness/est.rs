@@ -47,6 +47,11 @@ pub struct Device {
 impl Est {
     /// A client without credentials that trusts the authority `root`.
     pub async fn of(world: &World, operator: &Operator) -> Self {
+        Self::at(world, operator.est_port).await
+    }
+
+    /// The same for a server on this port.
+    pub async fn at(world: &World, port: u16) -> Self {
         let mut roots = RootCertStore::empty();
         for der in split_pem(&world.root_pem().await) {
             roots.add(der.into()).unwrap();
@@ -54,7 +59,7 @@ impl Est {
         let roots = Arc::new(roots);
         let config = builder(&roots).with_no_client_auth();
         Self {
-            port: operator.est_port,
+            port,
             roots,
             config: Arc::new(config),
             authorization: None,

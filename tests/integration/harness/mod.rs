@@ -12,6 +12,7 @@ mod objects;
 mod operator;
 mod permissions;
 mod shell;
+mod sidecar;
 mod wait;
 mod world;
 
@@ -23,6 +24,7 @@ pub use metrics::Metrics;
 pub use objects::{authority, device, group, htpasswd, merge, password_secret};
 pub use operator::Operator;
 pub use shell::{run_in, tool};
+pub use sidecar::{CONTROLLER_UID, EST_UID, Sidecar};
 pub use wait::{CONVERGES, RESTORED, eventually};
 pub use world::{World, condition};
 

@@ -14,7 +14,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{CONVERGES, Cluster, Operator, authority, eventually, group, permissions};
+use super::{CONVERGES, Cluster, Operator, Sidecar, authority, eventually, group, permissions};
 
 /// Two fresh namespaces, one for devices and one for CA keys, and the means to look into them.
 pub struct World {
@@ -77,6 +77,11 @@ impl World {
             "localhost,127.0.0.1",
         ];
         self.operator(&[&est, arguments].concat()).await
+    }
+
+    /// Starts controller and EST server as processes of two users, with further arguments for the controller.
+    pub async fn sidecar(&self, arguments: &[&str]) -> Sidecar {
+        Sidecar::start(self, &self.kubeconfig, arguments).await
     }
 
     /// A root `root`, an intermediate `ca` below it and a group `g` that it signs for; `more` is merged into the group.

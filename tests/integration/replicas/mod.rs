@@ -1,5 +1,6 @@
 //! Several replicas on one API server: all serve EST and sign, one reconciles, and whichever is lost, the others go on.
 
+mod credentials;
 mod enrolment;
 mod takeover;
 

@@ -316,7 +316,7 @@ fn a_lease_that_was_given_back_is_taken_at_once() {
     b.attempt(&mut server, Network::Fine, after(start, 1));
     assert!(b.leads(after(start, 1)));
     assert_eq!((server.holder(), server.transitions()), ("b", 1));
-    assert_eq!(b.elector.release(Timestamp::UNIX_EPOCH).is_some(), true);
+    assert!(b.elector.release(Timestamp::UNIX_EPOCH).is_some());
 }
 
 #[test]

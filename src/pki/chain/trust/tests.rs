@@ -488,7 +488,7 @@ fn certificates_of_version_one_are_devices_and_roots_but_nothing_between() {
     let anchors = [root.clone()];
     assert_eq!(verify(&leaf, &[], &anchors, now), Ok(root.clone()));
     assert_eq!(
-        verify(&leaf, &[root.clone()], &anchors, now),
+        verify(&leaf, std::slice::from_ref(&root), &anchors, now),
         Ok(root.clone())
     );
     let not_an_authority = |name: &str| {
@@ -497,7 +497,7 @@ fn certificates_of_version_one_are_devices_and_roots_but_nothing_between() {
         })
     };
     assert_eq!(
-        verify(&below, &[middle.clone()], &anchors, now),
+        verify(&below, std::slice::from_ref(&middle), &anchors, now),
         not_an_authority("CN=middle")
     );
     assert_eq!(

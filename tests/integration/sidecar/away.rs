@@ -1,0 +1,71 @@
+//! The controller dies and comes back; the EST server stays.
+
+use super::scene;
+use crate::harness::{CONVERGES, Device, eventually};
+
+#[tokio::test]
+async fn without_the_controller_est_answers_in_words_and_afterwards_goes_on_by_itself() {
+    let mut scene = scene().await;
+    let device = Device::new("d1");
+    scene.user.enroll("", &device.csr()).await.certificate();
+    let authorities = scene.anonymous.authorities("").await.certificates();
+    let shown = scene.anonymous.connect().await.unwrap().server_certificate;
+
+    scene.sidecar.controller.kill();
+    eventually("the controller is missed", CONVERGES, async || {
+        let (_, text) = scene.sidecar.est.get("/metrics").await?;
+        match text.contains("devicecert_est_controller_connected 0") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+    let refused = scene.user.enroll("", &device.csr()).await;
+    refused.refuses(503, "NotReady", &["controller", "try again"]);
+    assert!(
+        refused
+            .header("Retry-After")
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+            > 0
+    );
+    // A device behind a label that nobody has asked for is told to come back, too.
+    let label = format!("{}.g", scene.world.namespace);
+    let unknown = scene.anonymous.authorities(&label).await;
+    unknown.refuses(503, "NotReady", &[]);
+    assert_eq!(
+        scene.anonymous.authorities("").await.certificates(),
+        authorities
+    );
+    let still = scene.anonymous.connect().await.unwrap().server_certificate;
+    assert_eq!(still, shown);
+    assert_eq!(scene.sidecar.est.get("/readyz").await.unwrap().0, 200);
+
+    scene.sidecar.controller.restart();
+    let again = eventually("enrolment works again", CONVERGES, async || {
+        let reply = scene.user.enroll("", &device.csr()).await;
+        match reply.status {
+            200 => Ok(reply),
+            503 => {
+                // While it starts, the last good copy is still there.
+                assert_eq!(scene.anonymous.authorities("").await.status, 200);
+                Err(reply.body)
+            }
+            other => panic!("{other}: {}", reply.body),
+        }
+    })
+    .await;
+    device.owns(&again.certificate());
+}
+
+#[tokio::test]
+async fn the_est_server_may_be_killed_and_started_again() {
+    let mut scene = scene().await;
+    let device = Device::new("d1");
+    scene.sidecar.est.kill();
+    scene.sidecar.est.restart();
+    scene.sidecar.est.until_ready().await;
+    let certificate = scene.user.enroll("", &device.csr()).await.certificate();
+    device.owns(&certificate);
+}
