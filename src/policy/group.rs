@@ -22,8 +22,6 @@ use crate::{
 
 /// What the expressions of a group's rules can see.
 pub(super) const RULE_VARIABLES: [&str; 3] = ["principal", "csr", "device"];
-/// id-kp-cmcRA, RFC 6402 §2.10.
-pub(super) const CMC_RA: &str = "1.3.6.1.5.5.7.3.28";
 
 /// The rules of a group, ready to be applied.
 #[derive(Clone, Debug)]
@@ -258,8 +256,7 @@ fn extended_key_usages(profile: &api::Profile) -> Vec<ExtendedKeyUsage> {
     let own = profile.extended_key_usages.iter().copied();
     let authority = profile
         .registration_authority
-        .then(|| CMC_RA.parse().ok())
-        .flatten();
+        .then_some(ExtendedKeyUsage::CmcRa);
     own.map(extended_key_usage).chain(authority).collect()
 }
 

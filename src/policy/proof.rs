@@ -5,12 +5,10 @@ use std::borrow::Borrow;
 
 use jiff::Timestamp;
 
-use super::{
-    BootstrapRules, Group, Principal, Reason, Refusal, RegistrationId, Standing, group::CMC_RA,
-};
+use super::{BootstrapRules, Group, Principal, Reason, Refusal, RegistrationId, Standing};
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, DeviceState},
-    pki::{Certificate, Csr, Fingerprint, chain},
+    pki::{Certificate, Csr, ExtendedKeyUsage, Fingerprint, chain},
 };
 
 fn unknown(why: impl Into<String>) -> Refusal {
@@ -212,7 +210,7 @@ pub fn speaks_for_another<'p>(
         return None;
     };
     let purposes = certificate.extended_key_usages();
-    if !purposes.iter().any(|purpose| purpose.oid() == CMC_RA) {
+    if !purposes.contains(&ExtendedKeyUsage::CmcRa) {
         return None;
     }
     let asked = csr

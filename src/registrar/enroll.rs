@@ -1,14 +1,13 @@
 //! Enrolment from outside: the EST operations in terms of the registrar.
 
-use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{
     Enrolled, EnrollmentRequest, Operation, Registrar, Rejection,
     audited::{ISSUED, REPEATED, Trail},
-    authenticate::Authenticated,
     channel,
     local::{LocalRegistrar, Requester},
+    registration_authority::ForDevice,
     server_key::ServerKey,
 };
 use crate::{
@@ -16,15 +15,11 @@ use crate::{
     cluster,
     metrics::Door,
     pki::{Certificate, Csr},
-    policy::{
-        Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, TokenUse, proof,
-    },
+    policy::{Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, TokenUse},
 };
 
 /// How often a decision is made anew because the object changed under it.
 const TRIES: usize = 5;
-/// For how long the same request is answered with the same certificate.
-const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Registrar for LocalRegistrar {
     async fn authorities(&self, label: Option<&str>) -> Result<Vec<Vec<u8>>, Rejection> {
@@ -143,12 +138,12 @@ pub(super) fn unknown_group(key: &GroupKey) -> Refusal {
 }
 
 /// An enrolment on its way: who asks, what, and for which device.
-struct Attempt {
-    requester: Requester,
-    csr: Csr,
+pub(super) struct Attempt {
+    pub requester: Requester,
+    pub csr: Csr,
     /// Where the server is to make the key.
-    server_key: Option<ServerKey>,
-    device: DeviceIdentity,
+    pub server_key: Option<ServerKey>,
+    pub device: DeviceIdentity,
 }
 
 impl Attempt {
@@ -215,10 +210,14 @@ impl LocalRegistrar {
             trail.granted(Reason::Issued, REPEATED);
             return Ok(Enrolled::Certificate(certificate.der().to_vec()));
         }
-        self.use_up(attempt).await?;
+        let device = Device::compile(&attempt.device)?;
+        let group = self.group(&attempt.requester.group).await?;
+        self.check_pace(&device, &group)?;
+        self.use_up(attempt, &device).await?;
         let issued = self
             .issue(&attempt.device, &attempt.requester, attempt.asked())
             .await?;
+        self.count_pace(&device, &group);
         trail.granted(issued.reason, ISSUED);
         let requester = &attempt.requester;
         tracing::info!(
@@ -237,36 +236,32 @@ impl LocalRegistrar {
     }
 
     /// Credentials that are good once are tied to the device before anything is signed, and only if all else is in order.
-    async fn use_up(&self, attempt: &mut Attempt) -> Result<(), Rejection> {
+    async fn use_up(&self, attempt: &mut Attempt, device: &Device) -> Result<(), Rejection> {
         let is_good_once = matches!(
             attempt.requester.principal,
             Principal::Token { .. } | Principal::Bootstrap { claimed: None, .. }
         );
-        let device = Device::compile(&attempt.device)?;
-        let (group, grant) = if is_good_once {
-            let decided = self
-                .decide(&device, &attempt.requester, attempt.asked(), Purpose::New)
-                .await?;
-            (decided.group, Some(decided.grant))
-        } else {
-            (self.group(&attempt.requester.group).await?, None)
-        };
-        if let Some(grant) = grant {
-            match &mut attempt.requester.principal {
-                Principal::Token { token } if grant.token_use() == Some(TokenUse::First) => {
-                    let newest = device
-                        .live(cluster::now())
-                        .map(|live| (live.requester.as_str(), live.issued_at()));
-                    let key = grant.key().fingerprint();
-                    **token = self.consume(token, &device, newest, key).await?;
-                }
-                Principal::Bootstrap { certificate, .. } => {
-                    self.claim(certificate, &device, &attempt.device).await?;
-                }
-                _ => {}
-            }
+        if !is_good_once {
+            return Ok(());
         }
-        self.check_pace(&device, &group)
+        let grant = self
+            .decide(device, &attempt.requester, attempt.asked(), Purpose::New)
+            .await?
+            .grant;
+        match &mut attempt.requester.principal {
+            Principal::Token { token } if grant.token_use() == Some(TokenUse::First) => {
+                let newest = device
+                    .live(cluster::now())
+                    .map(|live| (live.requester.as_str(), live.issued_at()));
+                let key = grant.key().fingerprint();
+                **token = self.consume(token, device, newest, key).await?;
+            }
+            Principal::Bootstrap { certificate, .. } => {
+                self.claim(certificate, device, &attempt.device).await?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The device as it is now, after it has changed under a decision; registered anew if it was deleted and its principal
@@ -366,62 +361,6 @@ impl LocalRegistrar {
         })
     }
 
-    /// A device whose certificate has the purpose cmcRA and that asks for another device is a registration authority, if the
-    /// group lists it. RFC 7030 §3.7, RFC 6402 §2.10.
-    async fn as_registration_authority(
-        &self,
-        authenticated: Authenticated,
-        csr: &Csr,
-        group: &Group,
-    ) -> Result<ForDevice, Rejection> {
-        let Authenticated { principal, device } = authenticated;
-        let own = device.map(|device| device.as_ref().clone());
-        let name = own.as_ref().map(|own| own.name_any()).unwrap_or_default();
-        let Some(certificate) = proof::speaks_for_another(&principal, &name, csr, group) else {
-            return Ok(ForDevice {
-                principal,
-                device: own,
-            });
-        };
-        let authorities: Vec<_> = self.chains_in(Some(&group.namespace)).collect();
-        proof::check_listed(certificate, &name, group, &authorities)?;
-        // It acts for others, so what the watch last said of it is not enough.
-        let now = self.read_device(&group.namespace, &name).await?;
-        Ok(ForDevice {
-            principal: proof::registration_authority(certificate, &name, now.as_ref())?,
-            device: None,
-        })
-    }
-
-    /// The recorded certificate, if this is the same request from the same principal once more, a moment later, and the
-    /// principal would get one today. Never the certificate that the request was authenticated with. What looks like a
-    /// retry is judged on the object as it is now.
-    async fn answer_to_retry(&self, attempt: &Attempt) -> Result<Option<Certificate>, Rejection> {
-        let (requester, csr) = (&attempt.requester, &attempt.csr);
-        let device = Device::compile(&attempt.device)?;
-        // A key that was made for the first answer is not kept.
-        if attempt.server_key.is_some()
-            || !is_retry(&device, &requester.principal, csr, cluster::now())
-        {
-            return Ok(None);
-        }
-        let Some(object) = self.read_device(&device.namespace, &device.name).await? else {
-            return Ok(None);
-        };
-        let device = Device::compile(&object)?;
-        if !is_retry(&device, &requester.principal, csr, cluster::now()) {
-            return Ok(None);
-        }
-        self.decide(&device, requester, Asked::Csr(csr), Purpose::Repetition)
-            .await?;
-        let pem = object.status.and_then(|status| status.certificate?.pem);
-        let certificate = pem.and_then(|pem| Certificate::from_pem(&pem).ok());
-        if let Some(certificate) = &certificate {
-            tracing::info!(device = device.name, serial = %certificate.serial(), "a repeated request is answered again");
-        }
-        Ok(certificate)
-    }
-
     /// A request that waits for a person is put on the device's record, where that person finds it.
     async fn hold_if_pending(&self, attempt: &Attempt, rejection: Rejection) -> Rejection {
         match rejection.reason {
@@ -439,24 +378,4 @@ impl LocalRegistrar {
             _ => rejection,
         }
     }
-}
-
-/// Who asks, and the device that its certificate led to, as an object of its own.
-struct ForDevice {
-    principal: Principal,
-    device: Option<DeviceIdentity>,
-}
-
-fn is_retry(device: &Device, principal: &Principal, csr: &Csr, now: Timestamp) -> bool {
-    device.live(now).is_some_and(|current| {
-        current.request_digest == csr.digest()
-            && current.requester == principal.to_string()
-            && Some(current.fingerprint) != principal.fingerprint()
-            && is_recent(current.issued_at(), current.validity.not_after, now)
-    })
-}
-
-fn is_recent(issued: Timestamp, expiry: Timestamp, now: Timestamp) -> bool {
-    let life = expiry.duration_since(issued);
-    now.duration_since(issued) <= RETRY.min(life / 100)
 }

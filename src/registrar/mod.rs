@@ -17,6 +17,8 @@ mod pace;
 mod passwords;
 mod pending;
 mod register;
+mod registration_authority;
+mod retry;
 mod server_certificate;
 mod server_key;
 mod signer;

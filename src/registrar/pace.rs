@@ -25,30 +25,38 @@ struct Spent {
     since: Instant,
 }
 
+impl Spent {
+    fn drained(&self, per_second: f64, now: Instant) -> f64 {
+        (self.level - now.duration_since(self.since).as_secs_f64() * per_second).max(0.0)
+    }
+}
+
 impl Pace {
-    /// Takes one from the device's hour, or says after which time there will be one.
-    fn take(&self, uid: &str, limit: f64, now: Instant) -> Result<(), Duration> {
+    /// Whether there is one left in the device's hour; the error is after which time there will be.
+    fn check(&self, uid: &str, limit: f64, now: Instant) -> Result<(), Duration> {
         let per_second = limit / HOUR.as_secs_f64();
-        let drained = |spent: &Spent| {
-            (spent.level - now.duration_since(spent.since).as_secs_f64() * per_second).max(0.0)
-        };
-        let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED && !all.contains_key(uid) {
-            all.retain(|_, spent| drained(spent) > 0.0);
-        }
-        let spent = all.entry(uid.into()).or_insert(Spent {
-            level: 0.0,
-            since: now,
-        });
-        let level = drained(spent);
+        let all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = all
+            .get(uid)
+            .map_or(0.0, |spent| spent.drained(per_second, now));
         if level + 1.0 > limit {
             return Err(Duration::from_secs_f64((level + 1.0 - limit) / per_second));
         }
-        *spent = Spent {
-            level: level + 1.0,
-            since: now,
-        };
         Ok(())
+    }
+
+    /// Takes one from the device's hour.
+    fn count(&self, uid: &str, limit: f64, now: Instant) {
+        let per_second = limit / HOUR.as_secs_f64();
+        let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED && !all.contains_key(uid) {
+            all.retain(|_, spent| spent.drained(per_second, now) > 0.0);
+        }
+        let level = all
+            .get(uid)
+            .map_or(0.0, |spent| spent.drained(per_second, now))
+            + 1.0;
+        all.insert(uid.into(), Spent { level, since: now });
     }
 }
 
@@ -58,7 +66,7 @@ impl LocalRegistrar {
         let limit = group.limits.certificates_per_hour;
         let Err(wait) = self
             .pace
-            .take(&device.uid, f64::from(limit), Instant::now())
+            .check(&device.uid, f64::from(limit), Instant::now())
         else {
             return Ok(());
         };
@@ -69,6 +77,12 @@ impl LocalRegistrar {
         let mut rejection = Rejection::from(Refusal::new(Reason::RenewedTooOften, message));
         rejection.retry_after = Some(wait);
         Err(rejection)
+    }
+
+    /// Counts a certificate that the device got. What was refused, or answered again, counts for nothing.
+    pub(super) fn count_pace(&self, device: &Device, group: &Group) {
+        let limit = f64::from(group.limits.certificates_per_hour);
+        self.pace.count(&device.uid, limit, Instant::now());
     }
 }
 
@@ -81,13 +95,17 @@ mod tests {
         let (pace, start) = (Pace::default(), Instant::now());
         let minutes = |n: u64| start + Duration::from_secs(60 * n);
         for _ in 0..6 {
-            assert_eq!(pace.take("a", 6.0, start), Ok(()));
+            assert_eq!(pace.check("a", 6.0, start), Ok(()));
+            pace.count("a", 6.0, start);
         }
-        let wait = pace.take("a", 6.0, start).unwrap_err();
+        let wait = pace.check("a", 6.0, start).unwrap_err();
         assert_eq!(wait.as_secs_f64().round(), 600.0);
-        assert_eq!(pace.take("b", 6.0, start), Ok(()));
-        assert!(pace.take("a", 6.0, minutes(9)).is_err());
-        assert_eq!(pace.take("a", 6.0, minutes(10)), Ok(()));
-        assert!(pace.take("a", 6.0, minutes(11)).is_err());
+        assert_eq!(pace.check("b", 6.0, start), Ok(()));
+        assert!(pace.check("a", 6.0, minutes(9)).is_err());
+        // Asking does not count.
+        assert_eq!(pace.check("a", 6.0, minutes(10)), Ok(()));
+        assert_eq!(pace.check("a", 6.0, minutes(10)), Ok(()));
+        pace.count("a", 6.0, minutes(10));
+        assert!(pace.check("a", 6.0, minutes(11)).is_err());
     }
 }

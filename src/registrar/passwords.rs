@@ -27,7 +27,7 @@ const MOST_LANES: u32 = 4;
 
 static WORKERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
 static QUEUE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE + WAITING));
-/// Verified for users that do not exist, so that the answer takes as long as for those that do.
+/// Stands in where a file has no user at all, which [`Passwords::from_secret`] lets nobody make.
 static NOBODY: LazyLock<Hash> = LazyLock::new(|| {
     Hash::Bcrypt(bcrypt::hash("nobody has this password", 10).unwrap_or_default())
 });
@@ -54,6 +54,26 @@ impl Hash {
             return (cost <= HIGHEST_COST && text.len() == 60).then(|| Self::Bcrypt(text.into()));
         }
         is_affordable_argon2(text).then(|| Self::Argon2(text.into()))
+    }
+
+    /// Comparable only among hashes of one kind; argon2 counts as more than bcrypt.
+    fn cost(&self) -> (u8, u64) {
+        match self {
+            Self::Bcrypt(hash) => (
+                0,
+                hash.get(4..6)
+                    .and_then(|cost| cost.parse().ok())
+                    .unwrap_or(0),
+            ),
+            Self::Argon2(hash) => {
+                let parameter = |hash: &PasswordHash, name: &str| {
+                    hash.params.get_decimal(name).map_or(1, u64::from)
+                };
+                let cost = PasswordHash::new(hash)
+                    .map_or(0, |hash| parameter(&hash, "m") * parameter(&hash, "t"));
+                (1, cost)
+            }
+        }
     }
 
     fn verify(&self, password: &str) -> bool {
@@ -146,6 +166,15 @@ impl Passwords {
         &self.unusable
     }
 
+    /// The hash that takes longest; verified for users that do not exist, so that the answer takes as long as for those that
+    /// do. In a file with hashes of several costs the cheap ones can still be told from nobody.
+    fn costliest(&self) -> &Hash {
+        self.users
+            .values()
+            .max_by_key(|hash| hash.cost())
+            .unwrap_or(&NOBODY)
+    }
+
     /// Whether the user has this password. Takes the same time for users that do not exist.
     pub async fn verify(self: Arc<Self>, credentials: &BasicCredentials) -> Result<(), Refusal> {
         let overloaded = || {
@@ -158,7 +187,7 @@ impl Passwords {
         let _worker = WORKERS.acquire().await.map_err(|_| overloaded())?;
         let (hash, exists) = match self.users.get(&credentials.user) {
             Some(hash) => (hash.clone(), true),
-            None => (NOBODY.clone(), false),
+            None => (self.costliest().clone(), false),
         };
         let password: Zeroizing<String> = credentials.password.clone();
         let fits = tokio::task::spawn_blocking(move || hash.verify(&password))

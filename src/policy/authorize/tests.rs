@@ -511,3 +511,218 @@ fn the_back_dating_is_taken_back_when_the_time_of_issue_is_asked() {
         let _: Fingerprint = issued.fingerprint;
     }
 }
+
+/// What a test does to a group before a bootstrap certificate asks.
+fn with_bootstrap(scene: &mut Scene, more: serde_json::Value) {
+    let mut bootstrap = serde_json::json!({ "authorityRefs": [{ "name": "maker" }] });
+    bootstrap
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    scene.group.spec.authentication.bootstrap = Some(serde_json::from_value(bootstrap).unwrap());
+}
+
+fn bootstrap(
+    certificate: &Certificate,
+    claimed: Option<&str>,
+    own_name: Option<&str>,
+) -> Principal {
+    let id = |text: &str| RegistrationId::parse(text).unwrap();
+    Principal::Bootstrap {
+        certificate: Box::new(certificate.clone()),
+        claimed: claimed.map(id),
+        own_name: own_name.map(id),
+    }
+}
+
+#[test]
+fn a_bootstrap_certificate_claims_the_mapped_id_and_keeps_to_the_first() {
+    let maker = Ca::root("CN=dev1");
+    let shown = &maker.certificate;
+    let asked = csr("/CN=dev1");
+    let cases = [
+        (serde_json::json!({}), None, None, None),
+        (serde_json::json!({}), Some("dev1"), Some("dev1"), None),
+        (
+            serde_json::json!({}),
+            Some("dev2"),
+            None,
+            Some(Reason::BootstrapPinned),
+        ),
+        (
+            serde_json::json!({}),
+            None,
+            Some("dev2"),
+            Some(Reason::BootstrapPinned),
+        ),
+        (
+            serde_json::json!({ "denied": [shown.fingerprint().to_string()] }),
+            None,
+            None,
+            Some(Reason::BootstrapDenied),
+        ),
+        (
+            serde_json::json!({ "mapping": { "expression": "certificate.commonName + '-x'" } }),
+            None,
+            None,
+            Some(Reason::IdNotAllowed),
+        ),
+        (
+            serde_json::json!({ "mapping": { "expression": "certificate.nothing" } }),
+            None,
+            None,
+            Some(Reason::IdNotAllowed),
+        ),
+        (
+            serde_json::json!({ "mapping": { "fingerprints": [{ "sha256": shown.fingerprint().to_string(), "registrationId": "DEV1" }] } }),
+            None,
+            None,
+            None,
+        ),
+    ];
+    for (rules, claimed, own_name, expected) in cases {
+        let mut scene = Scene::new();
+        with_bootstrap(&mut scene, rules.clone());
+        let principal = bootstrap(shown, claimed, own_name);
+        let found = scene.ask(&principal, Asked::Csr(&asked)).err();
+        assert_eq!(found.map(|refusal| refusal.reason), expected, "{rules}");
+    }
+    // Where the group takes none.
+    let scene = Scene::new();
+    let reason = scene.refusal(&bootstrap(shown, None, None), Asked::Csr(&asked));
+    assert_eq!(reason, Reason::UnknownCertificate);
+}
+
+#[test]
+fn an_approval_is_for_one_key_and_void_for_any_other() {
+    let (approved, other) = (csr("/CN=dev1"), csr("/CN=dev1"));
+    let mut scene = Scene::new();
+    scene.group.spec.approval = api::Approval::Manual;
+    let refusal = |scene: &Scene, csr: &Csr| {
+        scene
+            .ask(&password(), Asked::Csr(csr))
+            .err()
+            .map(|refusal| refusal.reason)
+    };
+    assert_eq!(refusal(&scene, &approved), Some(Reason::PendingApproval));
+    for (decision, own, others) in [
+        (
+            api::ApprovalDecision::Approved,
+            None,
+            Some(Reason::PendingApproval),
+        ),
+        (
+            api::ApprovalDecision::Denied,
+            Some(Reason::Denied),
+            Some(Reason::PendingApproval),
+        ),
+    ] {
+        scene.device.approval = Some(crate::policy::Approved {
+            decision,
+            key: approved.key().fingerprint(),
+            reason: None,
+        });
+        assert_eq!(refusal(&scene, &approved), own);
+        assert_eq!(refusal(&scene, &other), others);
+    }
+    // A denial holds where nobody needs an approval, too.
+    scene.group.spec.approval = api::Approval::Automatic;
+    assert_eq!(refusal(&scene, &approved), Some(Reason::Denied));
+    assert_eq!(refusal(&scene, &other), None);
+    scene.group.spec.approval = api::Approval::Manual;
+    scene.group.spec.pending = api::Pending::Reject;
+    assert_eq!(refusal(&scene, &other), Some(Reason::ApprovalRequired));
+}
+
+#[test]
+fn an_expired_certificate_renews_only_within_the_window_and_only_the_newest() {
+    let mut scene = Scene::new();
+    let asked = csr("/CN=dev1");
+    let first = scene.enroll(&password(), &asked);
+    let newest = scene.enroll(&by(&first), &asked);
+    let expired = |certificate: &Certificate| Principal::Device {
+        certificate: Box::new(certificate.clone()),
+        standing: Standing::Expired,
+    };
+    let hour = SignedDuration::from_hours(1);
+    let end = newest.validity().not_after;
+    scene.now = end.checked_add(hour).unwrap();
+    let reason = |scene: &Scene, certificate: &Certificate| {
+        scene
+            .ask(&expired(certificate), Asked::Csr(&asked))
+            .err()
+            .map(|r| r.reason)
+    };
+    assert_eq!(reason(&scene, &newest), Some(Reason::CertificateExpired));
+    scene.group.spec.authentication.recovery_window = Some("2h".into());
+    assert_eq!(reason(&scene, &newest), None);
+    assert_eq!(reason(&scene, &first), Some(Reason::CertificateExpired));
+    scene.now = end.checked_add(hour * 3).unwrap();
+    assert_eq!(reason(&scene, &newest), Some(Reason::CertificateExpired));
+    // Suspension counts as ever.
+    scene.now = end.checked_add(hour).unwrap();
+    scene.device.state = DeviceState::Suspended;
+    assert_eq!(reason(&scene, &newest), Some(Reason::Suspended));
+}
+
+#[test]
+fn explain_names_each_rule_and_agrees_with_the_decision() {
+    let mut scene = Scene::new();
+    scene.group.spec.rules = vec![api::EnrollmentRule {
+        expression: "csr.commonName != 'dev1'".into(),
+        message: None,
+    }];
+    scene.device.state = DeviceState::Suspended;
+    let (principal, asked) = (password(), csr("/CN=dev1"));
+    let group = scene.compiled();
+    let situation = Situation {
+        principal: &principal,
+        asked: Asked::Csr(&asked),
+        group: &group,
+        authority: &scene.authority,
+        device: &scene.device,
+        key_holder: &KeyHolder::Server,
+        bound_to_channel: false,
+        purpose: Purpose::New,
+        now: scene.now,
+    };
+    let told = explain(&situation);
+    let failed: Vec<Reason> = told
+        .iter()
+        .filter_map(|(_, outcome)| outcome.as_ref().err())
+        .map(|refusal| refusal.reason)
+        .collect();
+    assert_eq!(
+        failed,
+        [Reason::Suspended, Reason::KeyInUse, Reason::RuleViolated]
+    );
+    assert_eq!(authorize(&situation).unwrap_err().reason, failed[0]);
+}
+
+#[test]
+fn a_ca_is_certified_only_by_its_own_profile_with_pathlen_and_without_purposes() {
+    let asked = csr_with(
+        "/CN=dev1",
+        &["-addext", "basicConstraints=critical,CA:TRUE"],
+    );
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.refusal(&password(), Asked::Csr(&asked)),
+        Reason::AuthorityNotAllowed
+    );
+    scene.group.spec.profile.is_ca = true;
+    let grant = scene.ask(&password(), Asked::Csr(&asked)).unwrap();
+    let template = grant.template(crate::pki::fixtures::serial());
+    assert_eq!(
+        template.role,
+        Role::Authority {
+            path_length: Some(0)
+        }
+    );
+    assert_eq!(template.extended_key_usages, []);
+    assert!(
+        template
+            .key_usages
+            .contains(&crate::pki::KeyUsage::KeyCertSign)
+    );
+}
