@@ -273,3 +273,146 @@ pub fn registration_authority(
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::{CertificateAuthority, DeviceIdentitySpec, EnrollmentGroup},
+        pki::fixtures::{Ca, now, openssl_csr},
+    };
+
+    fn authority(name: &str, ca: &Ca) -> KnownAuthority {
+        let fingerprint = ca.certificate.fingerprint().to_string();
+        let mut object = CertificateAuthority::new(name, Default::default());
+        object.metadata.namespace = Some("ns".into());
+        let time = "2026-01-01T00:00:00Z";
+        let certificate = json!({
+            "serialNumber": "01", "notBefore": time, "notAfter": time, "fingerprint": fingerprint,
+            "keyFingerprint": fingerprint, "subject": "CN=x", "issuer": "CN=x", "renewalTime": time,
+        });
+        object.status = serde_json::from_value(json!({ "certificate": certificate })).ok();
+        KnownAuthority {
+            object: object.into(),
+            chain: [ca.certificate.clone()].into(),
+        }
+    }
+
+    fn owner(certificate: &Certificate, issuer: &Ca) -> DeviceIdentity {
+        let mut object = DeviceIdentity::new("dev1", DeviceIdentitySpec::default());
+        object.metadata.namespace = Some("ns".into());
+        let previous = json!([{
+            "serialNumber": "01", "notAfter": "2030-01-01T00:00:00Z",
+            "fingerprint": certificate.fingerprint().to_string(), "keyFingerprint": "",
+            "issuerFingerprint": issuer.certificate.fingerprint().to_string(),
+        }]);
+        object.status = Some(serde_json::from_value(json!({ "previous": previous })).unwrap());
+        object
+    }
+
+    fn group(spec: serde_json::Value) -> Group {
+        let mut object = EnrollmentGroup::new("g", Default::default());
+        object.metadata.namespace = Some("ns".into());
+        object.spec = serde_json::from_value(spec).unwrap();
+        Group::compile(&object).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_is_a_devices_only_if_the_authority_on_its_record_signed_it() {
+        let (ca, other) = (Ca::root("CN=Root"), Ca::root("CN=Root"));
+        let leaf = ca.leaf("CN=dev1");
+        let judge = |device_: &DeviceIdentity, authorities: &[KnownAuthority]| {
+            device(leaf.clone(), Standing::Valid, device_, authorities)
+                .map_err(|refusal| refusal.reason)
+                .map(|principal| principal.kind())
+        };
+        let known = owner(&leaf, &ca);
+        assert!(has_on_record(&known, &leaf.fingerprint()));
+        assert_eq!(judge(&known, &[authority("ca", &ca)]), Ok("Device"));
+        let unknown = Err(Reason::UnknownCertificate);
+        assert_eq!(judge(&known, &[authority("ca", &other)]), unknown);
+        assert_eq!(
+            judge(&owner(&leaf, &other), &[authority("ca", &other)]),
+            unknown
+        );
+        let mut elsewhere = authority("ca", &ca);
+        Arc::make_mut(&mut elsewhere.object).metadata.namespace = Some("other".into());
+        assert_eq!(judge(&known, &[elsewhere]), unknown);
+        assert_eq!(
+            judge(&owner(&ca.leaf("CN=dev1"), &ca), &[authority("ca", &ca)]),
+            unknown
+        );
+    }
+
+    #[test]
+    fn a_certificate_of_ours_claims_its_own_name_and_nothing_while_its_device_is_stopped() {
+        let ca = Ca::root("CN=Root");
+        let ours = [authority("ca", &ca)];
+        let leaf = ca.leaf("CN=dev1");
+        let nobody: [DeviceIdentity; 0] = [];
+        let name = |certificate: &Certificate, owners: &[DeviceIdentity]| {
+            own_name(certificate, owners, &ours).map(|id| id.map(|id| id.to_string()))
+        };
+        assert_eq!(name(&leaf, &nobody), Ok(Some("dev1".into())));
+        assert_eq!(name(&Ca::root("CN=X").leaf("CN=dev1"), &nobody), Ok(None));
+        let mut stopped = owner(&leaf, &ca);
+        stopped.spec.state = DeviceState::Suspended;
+        assert_eq!(name(&leaf, &[stopped]).unwrap_err().reason, Reason::Revoked);
+        let unnamed = name(&ca.leaf("O=nameless"), &nobody).unwrap_err();
+        assert_eq!(unnamed.reason, Reason::UnknownCertificate);
+    }
+
+    #[test]
+    fn out_of_its_time_a_certificate_is_expired_or_proves_nothing() {
+        let leaf = Ca::root("CN=Root").leaf("CN=dev1");
+        let validity = leaf.validity();
+        assert_eq!(standing(&leaf, now()), Ok(Standing::Valid));
+        assert_eq!(standing(&leaf, validity.not_after), Ok(Standing::Expired));
+        let early = Timestamp::from_second(validity.not_before.as_second() - 1).unwrap();
+        assert_eq!(
+            standing(&leaf, early).unwrap_err().reason,
+            Reason::CertificateExpired
+        );
+    }
+
+    #[test]
+    fn bootstrap_certificates_need_rules_and_may_be_denied() {
+        let maker = Ca::root("CN=Maker");
+        let leaf = maker.leaf("CN=dev1");
+        let spec = |denied: serde_json::Value| {
+            let bootstrap = json!({ "authorityRefs": [{ "name": "maker" }], "denied": denied });
+            group(
+                json!({ "authorityRef": { "name": "ca" }, "authentication": { "bootstrap": bootstrap } }),
+            )
+        };
+        let reason = |group: &Group| {
+            bootstrap_rules(&leaf, group)
+                .map(|_| ())
+                .map_err(|r| r.reason)
+        };
+        let closed = group(json!({ "authorityRef": { "name": "ca" } }));
+        assert_eq!(reason(&closed), Err(Reason::UnknownCertificate));
+        assert_eq!(reason(&spec(json!([]))), Ok(()));
+        let denied = spec(json!([leaf.fingerprint().to_string()]));
+        assert_eq!(reason(&denied), Err(Reason::BootstrapDenied));
+        let anchors = [maker.certificate.clone()];
+        assert_eq!(leads_to(&leaf, &[], &anchors, now()), Ok(()));
+        assert!(leads_to(&leaf, &[], &[], now()).is_err());
+    }
+
+    #[test]
+    fn without_the_purpose_nobody_speaks_for_another() {
+        let leaf = Ca::root("CN=Root").leaf("CN=dev1");
+        let principal = Principal::Device {
+            certificate: Box::new(leaf),
+            standing: Standing::Valid,
+        };
+        let csr = Csr::from_der(&openssl_csr("/CN=dev2", &[])).unwrap();
+        let open = group(json!({ "authorityRef": { "name": "ca" } }));
+        assert!(speaks_for_another(&principal, "dev1", &csr, &open).is_none());
+    }
+}

@@ -44,3 +44,29 @@ pub fn is_waiting(device: &DeviceIdentity) -> bool {
         .as_ref()
         .is_some_and(|status| status.pending_request.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::EnrollmentGroup;
+
+    #[test]
+    fn a_group_is_full_at_its_limit_and_not_before() {
+        let mut object = EnrollmentGroup::new("g", Default::default());
+        object.spec = serde_json::from_value(json!({
+            "authorityRef": { "name": "ca" }, "limits": { "devices": 2, "pendingRequests": 1 },
+        }))
+        .unwrap();
+        let group = Group::compile(&object).unwrap();
+        assert_eq!(group.check_room(1), Ok(()));
+        assert_eq!(group.check_room(2).unwrap_err().reason, Reason::GroupFull);
+        assert_eq!(group.check_room_for_pending(0), Ok(()));
+        let full = group.check_room_for_pending(1).unwrap_err();
+        assert_eq!(full.reason, Reason::GroupFull);
+        object.spec.limits.devices = None;
+        let open = Group::compile(&object).unwrap();
+        assert_eq!(open.check_room(1_000_000), Ok(()));
+    }
+}

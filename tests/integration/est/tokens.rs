@@ -1,7 +1,7 @@
 //! One-time tokens: good once, for one device, however often and from wherever they are tried.
 
 use devicecert::{
-    api::{DeviceIdentity, EnrollmentToken},
+    api::{DeviceIdentity, EnrollmentGroup, EnrollmentToken},
     policy::TokenText,
 };
 use serde_json::{Value, json};
@@ -147,6 +147,7 @@ async fn bad_tokens_are_refused_alike_and_expired_ones_in_words() {
         .world
         .create(crate::harness::group("closed", "ca", json!({})))
         .await;
+    scene.world.until::<EnrollmentGroup>("closed", "True").await;
     let label = format!("{}.closed", scene.world.namespace);
     let reply = scene
         .anonymous
