@@ -41,4 +41,5 @@ mod tls;
 pub use counters::Counters;
 pub use limits::{LimitArgs, Limits};
 pub use listen::{serve, serve_counted};
+pub use rejection::http_status;
 pub use route::is_operation;

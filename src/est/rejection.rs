@@ -104,6 +104,11 @@ pub(super) fn malformed(message: impl Into<String>) -> Rejection {
     reject(Reason::MalformedRequest, message)
 }
 
+/// The HTTP status with which a refusal for this reason is answered.
+pub fn http_status(reason: Reason) -> u16 {
+    status(reason).as_u16()
+}
+
 /// The status of each reason. RFC 7030 §4.2.3, RFC 9110 §15.
 fn status(reason: Reason) -> StatusCode {
     use Reason::*;

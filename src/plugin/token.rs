@@ -58,7 +58,8 @@ impl Token {
             Some(name) => name.clone(),
             None => made_up_name()?,
         };
-        let text = TokenText::new(&name, &*random::<32>()?);
+        let secret = random::<32>()?;
+        let text = TokenText::new(&name, &secret);
         // What the operator would not take is not worth making.
         if TokenText::parse(text.reveal()).is_none() {
             return Err(PluginError::Usage(format!(

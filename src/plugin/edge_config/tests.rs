@@ -87,7 +87,15 @@ fn the_edge_ca_has_the_common_name_that_leads_to_an_id_of_its_own() {
         text.contains("token --group e --id edge-1-edge-ca"),
         "{text}"
     );
-    let (text, _) = print(&leaf, &[plain.clone()], None);
+    let (text, warnings) = print(&leaf, &[plain.clone()], None);
+    assert!(
+        text.contains("file:///etc/aziot/edge-ca-bootstrap.pem"),
+        "{text}"
+    );
+    assert!(
+        warnings[0].contains("one registration ID, ever"),
+        "{warnings:?}"
+    );
     assert!(text.contains("common_name = \"edge-1-edge-ca\""), "{text}");
     let (text, warnings) = print(&leaf, &[framed, plain], None);
     assert!(!text.contains("[edge_ca]"));

@@ -42,7 +42,7 @@ fn write_all(out: &mut String, plan: &Plan<'_>) -> std::fmt::Result {
     )?;
     writeln!(out, "[cert_issuance.est.auth]")?;
     let way = plan.way(group, &device.id);
-    write_way(out, &way, group, id)?;
+    write_way(out, &way, group, id, "bootstrap")?;
     if let Way::Bootstrap = way {
         writeln!(
             out,
@@ -79,17 +79,20 @@ fn write_edge_ca(out: &mut String, plan: &Plan<'_>) -> std::fmt::Result {
         quoted(&edge_ca.common_name),
         quoted(&plan.options.url(group))
     )?;
-    write_way(
-        out,
-        &plan.way(group, &edge_ca.id),
-        group,
-        edge_ca.id.as_str(),
-    )?;
+    let way = plan.way(group, &edge_ca.id);
+    write_way(out, &way, group, edge_ca.id.as_str(), "edge-ca-bootstrap")?;
     writeln!(out, "\n[edge_ca.auto_renew]")?;
     write_renewal(out, group)
 }
 
-fn write_way(out: &mut String, way: &Way<'_>, group: &Group, id: &str) -> std::fmt::Result {
+/// `file` is where the bootstrap certificate is on the device, without the ending.
+fn write_way(
+    out: &mut String,
+    way: &Way<'_>,
+    group: &Group,
+    id: &str,
+    file: &str,
+) -> std::fmt::Result {
     match way {
         Way::Password(user) => {
             writeln!(out, "username = {}\npassword = \"PASSWORD\"", quoted(user))
@@ -104,7 +107,7 @@ fn write_way(out: &mut String, way: &Way<'_>, group: &Group, id: &str) -> std::f
         Way::Bootstrap => writeln!(
             out,
             "# The certificate and key that the device has from its maker; readable by aziotcs and aziotks.\n\
-             bootstrap_identity_cert = \"file:///etc/aziot/bootstrap.pem\"\nbootstrap_identity_pk = \"file:///etc/aziot/bootstrap.key.pem\""
+             bootstrap_identity_cert = \"file:///etc/aziot/{file}.pem\"\nbootstrap_identity_pk = \"file:///etc/aziot/{file}.key.pem\""
         ),
         Way::None => writeln!(out, "# The group {} takes nobody new.", group.key()),
     }

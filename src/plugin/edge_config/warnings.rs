@@ -18,7 +18,18 @@ pub(super) fn of(plan: &Plan<'_>, edge_groups: &[Group]) -> Vec<String> {
     of_device(plan, &mut warnings);
     of_group(plan, plan.group, &plan.device.id, &mut warnings);
     match (&plan.edge_ca, edge_groups) {
-        (Some(edge_ca), _) => of_group(plan, edge_ca.group, &edge_ca.id, &mut warnings),
+        (Some(edge_ca), _) => {
+            of_group(plan, edge_ca.group, &edge_ca.id, &mut warnings);
+            if let Way::Bootstrap = plan.way(edge_ca.group, &edge_ca.id) {
+                warnings.push(format!(
+                    "a bootstrap certificate claims one registration ID, ever: give {} another one than {}, or let group {} take tokens \
+                     instead",
+                    edge_ca.id,
+                    plan.device.id,
+                    edge_ca.group.key()
+                ));
+            }
+        }
         (None, []) => {}
         (None, [group]) => warnings.push(format!(
             "group {} makes CAs, but has no registration ID for the Edge CA of {}: set registrationId.commonName to \

@@ -5,7 +5,7 @@ mod judge;
 mod observed;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Args;
@@ -118,9 +118,9 @@ impl Proof {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, PluginError> {
+fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
     std::fs::read(path).map_err(|source| PluginError::File {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{credentials::is_pending, judge::Judgement};
-use crate::{pki::Role, plugin::words::printable};
+use crate::{est::http_status, pki::Role, plugin::words::printable};
 
 /// Every step, the verdict, and what would be certified.
 pub(super) fn in_words(judgement: &Judgement) -> String {
@@ -54,11 +54,13 @@ fn write_all(out: &mut String, judgement: &Judgement) -> std::fmt::Result {
 
 fn write_verdict(out: &mut String, judgement: &Judgement) -> std::fmt::Result {
     match (judgement.verdict(), &judgement.grant, &judgement.group) {
-        (Err(refusal), ..) if is_pending(refusal.reason) => {
-            writeln!(out, "verdict: waits: {}", printable(&refusal.to_string()))
-        }
         (Err(refusal), ..) => {
-            writeln!(out, "verdict: refused: {}", printable(&refusal.to_string()))
+            let what = match is_pending(refusal.reason) {
+                true => "waits",
+                false => "refused",
+            };
+            let (status, words) = (http_status(refusal.reason), printable(&refusal.to_string()));
+            writeln!(out, "verdict: {what} with {status}: {words}")
         }
         (Ok(()), Some(grant), Some(group)) => {
             let validity = grant.validity();

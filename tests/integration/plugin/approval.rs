@@ -3,7 +3,7 @@
 use devicecert::api::{ApprovalDecision, DeviceIdentity};
 use serde_json::{Value, json};
 
-use super::plugin;
+use super::{at_a_terminal, plugin};
 use crate::{
     est::{Scene, open, scene},
     harness::{CONVERGES, Device, eventually},
@@ -158,4 +158,27 @@ async fn who_lacks_the_verb_is_told_which() {
     })
     .await;
     device.owns(&scene.user.enroll("", &device.csr()).await.certificate());
+}
+
+#[tokio::test]
+async fn at_a_terminal_each_request_is_shown_and_asked_about() {
+    let scene = scene(open(), json!({ "approval": "Manual" })).await;
+    let (one, two) = (Device::new("cam-1"), Device::new("cam-2"));
+    for device in [&one, &two] {
+        let reply = scene.user.enroll("", &device.csr()).await;
+        reply.refuses(202, "PendingApproval", &[]);
+    }
+    let both = ["approve", "cam-1", "cam-2"];
+    at_a_terminal(&scene.world, &both, "n").complains(&[
+        "approve this key? (y/N)",
+        &pending_key(&scene, "cam-1").await,
+        "CN=cam-1",
+        "cam-1: nothing was decided",
+    ]);
+    let none: DeviceIdentity = scene.world.get("cam-1").await;
+    assert_eq!(none.spec.approval, None);
+    let run = at_a_terminal(&scene.world, &both, "y\ny");
+    assert!(run.printed().contains("cam-2 approved"), "{run:?}");
+    one.owns(&scene.user.enroll("", &one.csr()).await.certificate());
+    two.owns(&scene.user.enroll("", &two.csr()).await.certificate());
 }

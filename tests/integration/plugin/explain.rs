@@ -59,11 +59,12 @@ impl Question {
                     200 => "granted",
                     _ => reply.body.split(':').next().unwrap_or_default(),
                 };
-                if word == expected {
-                    Ok(())
-                } else {
-                    Err(reply.body)
+                if word != expected {
+                    return Err(reply.body);
                 }
+                let verdict = format!(" with {}: {expected}: ", reply.status);
+                assert!(reply.status == 200 || text.contains(&verdict), "{text}");
+                Ok(())
             },
         )
         .await;
@@ -347,7 +348,7 @@ async fn who_sees_only_the_namespace_gets_an_answer_that_says_what_it_did_not_lo
     })
     .await;
     for words in [
-        "verdict: waits: PendingApproval",
+        "verdict: waits with 202: PendingApproval",
         "not looked at: deviceidentities of other namespaces",
         "not looked at: the admission policy",
         "the password of u is right",

@@ -8,6 +8,7 @@ mod token;
 
 use std::{
     fs,
+    io::Write,
     process::{Command, Stdio},
 };
 
@@ -53,6 +54,33 @@ fn plugin(world: &World, arguments: &[&str]) -> Run {
         code: output.status.code().unwrap(),
         out: text(output.stdout),
         err: text(output.stderr),
+    }
+}
+
+/// Runs the plugin as if somebody sat at a terminal and typed this answer. What it prints comes back with an echo of that.
+fn at_a_terminal(world: &World, arguments: &[&str], answer: &str) -> Run {
+    let command = [
+        env!("CARGO_BIN_EXE_kubectl-devicecert"),
+        "--namespace",
+        &world.namespace,
+    ];
+    let command = [&command, arguments].concat().join(" ");
+    let mut script = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("KUBECONFIG", &world.cluster.kubeconfig)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(script.stdin.as_mut().unwrap(), "{answer}").unwrap();
+    let output = script.wait_with_output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    Run {
+        code: output.status.code().unwrap(),
+        // A terminal has one stream.
+        err: out.clone(),
+        out,
     }
 }
 
