@@ -74,7 +74,7 @@ fn the_edge_ca_has_the_common_name_that_leads_to_an_id_of_its_own() {
         "g",
         json!({ "authentication": { "bootstrap": { "authorityRefs": [{ "name": "x" }] } } }),
     );
-    let (text, _) = print(&leaf, &[framed.clone()], None);
+    let (text, _) = print(&leaf, std::slice::from_ref(&framed), None);
     assert!(
         text.contains("bootstrap_identity_cert = ")
             && text.contains("[cert_issuance.est.identity_auto_renew]")
@@ -87,7 +87,7 @@ fn the_edge_ca_has_the_common_name_that_leads_to_an_id_of_its_own() {
         text.contains("token --group e --id edge-1-edge-ca"),
         "{text}"
     );
-    let (text, warnings) = print(&leaf, &[plain.clone()], None);
+    let (text, warnings) = print(&leaf, std::slice::from_ref(&plain), None);
     assert!(
         text.contains("file:///etc/aziot/edge-ca-bootstrap.pem"),
         "{text}"
