@@ -111,9 +111,9 @@ def claims():
     check("docs/api.md lists every metric", differences(sorted(known), sorted(metrics(read("docs/api.md"))), "docs/api.md"))
 
     flags = {f"--{name.lower().replace('_', '-')}" for name in re.findall(r'"DEVICECERT_(\w+)"', "".join(map(read, FLAGS)))}
+    # Those of the plugin have no environment variable.
     plugin = "".join(path.read_text() for path in ROOT.glob("src/plugin/**/*.rs"))
-    fields = re.findall(r"#\[arg\([^\]]*long[^\]]*\)\]\s+(\w+):", plugin)
-    flags |= {f"--{name.replace('_', '-')}" for name in fields}
+    flags |= {f"--{name.replace('_', '-')}" for name in re.findall(r"#\[arg\(long[^\]]*\]\s+(?:pub(?:\([a-z]+\))? )?(\w+):", plugin)}
     ours = re.compile(r"(?<![\w-])(--(?:est|metrics|watch|key|log|lease|audit|renew|retry|leader|registrar|controller)-[a-z-]+)")
     check(
         "flags that are named exist",
