@@ -29,14 +29,13 @@ pub(super) fn subject(s: &Situation<'_>) -> Result<Name, Refusal> {
                 format!("spec.profile.subject for {}: {e}", s.device.id),
             )
         })?;
-    let recorded = match s.principal {
-        // Also one that has expired and recovers.
-        Principal::Device { .. } => s.device.current.as_ref(),
-        _ => s.device.live(s.now),
-    };
-    let subject = match recorded {
-        Some(newest) => newest.subject.clone(),
-        None => profile.clone(),
+    let subject = match s.principal {
+        // Its very bytes, whatever is on record by now: the chain of a device that compares names byte for byte goes on.
+        Principal::Device { certificate, .. } => certificate.subject().clone(),
+        _ => s
+            .device
+            .live(s.now)
+            .map_or_else(|| profile.clone(), |newest| newest.subject.clone()),
     };
     let Some(csr) = s.asked.csr() else {
         return Ok(subject);

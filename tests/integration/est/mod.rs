@@ -4,6 +4,7 @@ mod approval;
 mod authorities;
 mod azure;
 mod bootstrap;
+mod channel;
 mod clients;
 mod existing;
 mod identity;

@@ -120,6 +120,12 @@ impl Est {
         connection.get(&path(label, "cacerts")).await.unwrap()
     }
 
+    /// `/csrattrs` under a label, or without one where it is empty.
+    pub async fn attributes(&self, label: &str) -> Reply {
+        let mut connection = self.connect().await.unwrap();
+        connection.get(&path(label, "csrattrs")).await.unwrap()
+    }
+
     /// [`Self::enroll`], where the connection may break.
     pub async fn try_enroll(&self, label: &str, csr: &str) -> Result<Reply, String> {
         self.post(&path(label, "simpleenroll"), csr).await
