@@ -41,13 +41,21 @@ pub fn authority_chain(object: &CertificateAuthority) -> Option<Vec<Certificate>
 
 /// A CertificateAuthority as policy sees it.
 pub fn read_authority_facts(object: &CertificateAuthority) -> Authority {
+    let certificate = authority_chain(object).and_then(|chain| chain.into_iter().next());
+    authority_facts(object, certificate)
+}
+
+/// The same, where the certificate that signs for it was read already.
+pub fn authority_facts(
+    object: &CertificateAuthority,
+    certificate: Option<Certificate>,
+) -> Authority {
     let metadata = &object.metadata;
     let (namespace, name) = (
         metadata.namespace.clone().unwrap_or_default(),
         metadata.name.clone().unwrap_or_default(),
     );
     let status = object.status.as_ref();
-    let certificate = authority_chain(object).and_then(|chain| chain.into_iter().next());
     let ready = status.and_then(|status| {
         status
             .conditions

@@ -29,7 +29,9 @@ mod wanted;
 mod ways_in;
 
 pub use allowed_names::AllowedNames;
-pub use authority::{KnownAuthority, authority_chain, authority_not_found, read_authority_facts};
+pub use authority::{
+    KnownAuthority, authority_chain, authority_facts, authority_not_found, read_authority_facts,
+};
 pub use authorize::{
     Asked, KeyHolder, Purpose, Situation, approval_key, authorize, explain, may_register,
 };

@@ -15,7 +15,7 @@ use crate::{
     cluster,
     metrics::Door,
     pki::{Certificate, Csr},
-    policy::{Asked, Device, Group, GroupKey, Principal, Purpose, Reason, Refusal, TokenUse},
+    policy::{Asked, Device, GroupKey, Principal, Purpose, Reason, Refusal, TokenUse},
 };
 
 /// How often a decision is made anew because the object changed under it.
@@ -60,7 +60,9 @@ impl Registrar for LocalRegistrar {
             .fleet()
             .group(&key)
             .ok_or_else(|| unknown_group(&key))?;
-        let compiled = Group::compile(&group).map_err(|refusal| for_outsiders(refusal.into()))?;
+        let compiled = self
+            .compiled_group(&group)
+            .map_err(|refusal| for_outsiders(refusal.into()))?;
         Ok(compiled
             .csr_attributes()
             .map_err(|e| Refusal::new(Reason::Internal, e.to_string()))?)

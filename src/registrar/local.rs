@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
-    Keyring, Passwords, Rejection, Signer, chains::Chains, fresh::Fresh, key_secret_name,
+    Keyring, Passwords, Rejection, Signer, compiled::Compiled, fresh::Fresh, key_secret_name,
     pace::Pace, server_key::ServerPair, signer::random_serial,
 };
 use crate::{
@@ -39,7 +39,7 @@ pub struct LocalRegistrar {
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
     pub(super) events: Arc<Events>,
     pub(super) pace: Pace,
-    pub(super) chains: Chains,
+    pub(super) compiled: Compiled,
     pub(super) server: RwLock<Option<Arc<ServerPair>>>,
 }
 
@@ -124,7 +124,7 @@ impl LocalRegistrar {
             counters,
             events,
             pace: Pace::default(),
-            chains: Chains::default(),
+            compiled: Compiled::default(),
             server: RwLock::default(),
             audit,
         }

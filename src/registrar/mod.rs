@@ -5,8 +5,8 @@ mod audited;
 mod authenticate;
 mod authority_certificate;
 mod bootstrap;
-mod chains;
 mod channel;
+mod compiled;
 mod door;
 mod enroll;
 mod fresh;
@@ -25,7 +25,7 @@ mod signer;
 pub mod socket;
 mod tokens;
 
-pub use crate::policy::{authority_chain, read_authority_facts};
+pub use crate::policy::authority_chain;
 pub use authority_certificate::AuthorityTemplate;
 pub use door::{
     Authorization, BasicCredentials, BearerToken, ChannelBindings, Credentials, Enrolled,

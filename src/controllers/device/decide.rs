@@ -1,5 +1,7 @@
 //! What is to be done about a DeviceIdentity: one pure function from what was observed to a plan.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -18,7 +20,7 @@ const FOREIGN_SECRET: SignedDuration = SignedDuration::from_secs(5);
 /// What was observed.
 pub(super) struct Observed {
     pub device: Device,
-    pub group: Option<Group>,
+    pub group: Option<Arc<Group>>,
     pub hindrance: Option<Refusal>,
     pub secret: SecretState,
     pub renew_after: Option<Timestamp>,

@@ -61,7 +61,7 @@ async fn observe(
         name: device.group.clone(),
     };
     let group = match context.fleet.group(&key) {
-        Some(group) => Group::compile(&group),
+        Some(group) => context.registrar.compiled_group(&group),
         None => Err(Refusal::new(
             Reason::GroupNotFound,
             format!(
@@ -143,9 +143,7 @@ fn hindrance(group: &Group, context: &Context) -> Option<Refusal> {
             ),
         ));
     };
-    crate::registrar::read_authority_facts(&authority)
-        .usable()
-        .err()
+    context.registrar.facts_of(&authority).usable().err()
 }
 
 async fn secret_state(

@@ -17,7 +17,7 @@ use crate::{
     api::{ConditionStatus, EnrollmentGroup, FINALIZER},
     cluster::{self, patch_metadata, patch_status},
     pki::Certificate,
-    policy::{Group, GroupKey, Reason, Refusal},
+    policy::{GroupKey, Reason, Refusal},
     registrar::{Rejection, authority_chain},
 };
 use decide::{Observed, decide};
@@ -157,7 +157,7 @@ async fn observe(
 
 /// Why the group gives out nothing.
 async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rejection> {
-    let compiled = Group::compile(group)?;
+    let compiled = context.registrar.compiled_group(group)?;
     let (authority, _) = context
         .registrar
         .authority(&compiled.namespace, &compiled.authority)
