@@ -94,12 +94,14 @@ pub(super) fn channel_is_bound(s: &Situation<'_>) -> Result<(), Refusal> {
     )
 }
 
-/// The key of which a person's approval speaks. A key that the operator makes does not exist before it is used, so there the
-/// approval is for the object, whatever its keys.
+/// The key of which a person's approval speaks. A key that the operator makes does not exist before it is used: in a Secret the
+/// approval is for the object, whatever its keys; for a device outside it is for whoever holds the key of the CSR, and as it lets
+/// them have another key, it is no approval of that key itself.
 pub fn approval_key(asked: &Asked<'_>, device: &Device) -> Fingerprint {
     match (asked, &device.origin) {
-        (Asked::OwnKey(_), Origin::Secret(_)) | (Asked::MadeKey { .. }, _) => {
-            Fingerprint::of(device.uid.as_bytes())
+        (Asked::OwnKey(_), Origin::Secret(_)) => Fingerprint::of(device.uid.as_bytes()),
+        (Asked::MadeKey { csr, .. }, _) => {
+            Fingerprint::of(&[b"serverkeygen:", csr.key().spki_der()].concat())
         }
         (Asked::OwnKey(key), _) => key.fingerprint(),
         (Asked::Csr(csr), _) => csr.key().fingerprint(),

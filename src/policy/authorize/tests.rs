@@ -625,6 +625,20 @@ fn an_approval_is_for_one_key_and_void_for_any_other() {
         assert_eq!(refusal(&scene, &approved), own);
         assert_eq!(refusal(&scene, &other), others);
     }
+    // Nor is it an approval of a key that the server would make for the same requester.
+    scene.device.approval = Some(crate::policy::Approved {
+        decision: api::ApprovalDecision::Approved,
+        key: approved.key().fingerprint(),
+        reason: None,
+    });
+    scene.group.spec.profile.server_keygen = api::ServerKeygen::Enabled;
+    let made = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let keygen = Asked::MadeKey {
+        csr: &approved,
+        key: made.public(),
+    };
+    assert_eq!(scene.refusal(&password(), keygen), Reason::PendingApproval);
+    scene.device.approval.as_mut().unwrap().decision = api::ApprovalDecision::Denied;
     // A denial holds where nobody needs an approval, too.
     scene.group.spec.approval = api::Approval::Automatic;
     assert_eq!(refusal(&scene, &approved), Some(Reason::Denied));
