@@ -51,7 +51,9 @@ pub fn start((log, job): (cli::LogArgs, Result<cli::Job, String>)) -> Result<(),
         .map_err(|e| format!("--log-level {level}: {e}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Colours are for people at a terminal.
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match format {
         cli::LogFormat::Json => log.json().init(),
         cli::LogFormat::Text => log.init(),

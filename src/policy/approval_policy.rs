@@ -71,6 +71,7 @@ fn is_whole(policy: &ValidatingAdmissionPolicy) -> Option<bool> {
             && spec.match_conditions.as_ref().is_none_or(Vec::is_empty)
             && spec.param_kind.is_none()
             && everywhere
+            && rule.scope.as_deref().is_none_or(|scope| scope != "Cluster")
             && is(&rule.api_groups, &["devicecert.dev", "*"])
             && is(&rule.api_versions, &["v1alpha1", "*"])
             && is(&rule.resources, &["deviceidentities", "*"])

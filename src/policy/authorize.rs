@@ -381,21 +381,22 @@ fn own_rules_hold(s: &Situation<'_>) -> Result<(), Refusal> {
     }
     let variables = view::of_decision(s.principal, &s.asked, s.device);
     for (expression, message) in &s.group.rules {
-        let words = |fallback: String| message.clone().unwrap_or(fallback);
         match expression.is_true(&variables) {
             Ok(true) => {}
             Ok(false) => {
+                let fallback = || format!("the group's rule {expression} does not hold");
                 return refuse(
                     Reason::RuleViolated,
-                    words(format!("the group's rule {expression} does not hold")),
+                    message.clone().unwrap_or_else(fallback),
                 );
             }
+            // The group's own words are for a rule that works.
             Err(why) => {
                 return refuse(
                     Reason::RuleViolated,
-                    words(format!(
+                    format!(
                         "the group's rule {expression} cannot be evaluated for this request: {why}"
-                    )),
+                    ),
                 );
             }
         }

@@ -31,6 +31,8 @@ pub struct Device {
     pub labels: BTreeMap<String, String>,
     /// A person's decision about one key.
     pub approval: Option<Approved>,
+    /// The request that waits for one, as it was shown.
+    pub pending: Option<Pending>,
     /// The alternative names that its owner declared.
     pub declared_names: SubjectAltNames,
     /// The newest certificate on record.
@@ -48,6 +50,15 @@ pub struct Approved {
     pub key: Fingerprint,
     /// Why, in the person's words.
     pub reason: Option<String>,
+}
+
+/// A request that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The key of which the approval must speak.
+    pub key: Fingerprint,
+    /// The alternative names that were shown.
+    pub names: Vec<String>,
 }
 
 /// Where a device's key is.
@@ -126,6 +137,10 @@ impl Device {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             labels: object.metadata.labels.clone().unwrap_or_default(),
             approval: object.spec.approval.as_ref().map(approved).transpose()?,
+            pending: status
+                .and_then(|s| s.pending_request.as_ref())
+                .map(pending)
+                .transpose()?,
             declared_names: declared_names(&object.spec)?,
             current: status
                 .and_then(|s| s.certificate.as_ref())
@@ -152,6 +167,7 @@ impl Device {
             uid: String::new(),
             labels: BTreeMap::new(),
             approval: None,
+            pending: None,
             declared_names: SubjectAltNames::default(),
             current: None,
             previous: Vec::new(),
@@ -207,6 +223,13 @@ fn approved(approval: &api::KeyApproval) -> Result<Approved, Refusal> {
         decision: approval.decision,
         key,
         reason: approval.reason.clone(),
+    })
+}
+
+fn pending(request: &api::PendingRequest) -> Result<Pending, Refusal> {
+    Ok(Pending {
+        key: fingerprint("pendingRequest", &request.key_fingerprint)?,
+        names: request.subject_alt_names.clone(),
     })
 }
 

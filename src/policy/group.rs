@@ -8,6 +8,7 @@ pub use authentication::{
 
 use super::{
     AllowedNames, Expression, GroupKey, IdRule, Reason, Refusal, RegistrationId, RetryInterval,
+    view,
 };
 use crate::{
     api::{
@@ -19,9 +20,6 @@ use crate::{
         Threshold,
     },
 };
-
-/// What the expressions of a group's rules can see.
-pub(super) const RULE_VARIABLES: [&str; 3] = ["principal", "csr", "device"];
 
 /// The rules of a group, ready to be applied.
 #[derive(Clone, Debug)]
@@ -112,12 +110,13 @@ impl Group {
         }
         let ids = IdRule::compile(&spec.registration_id)
             .map_err(|(field, why)| invalid(&format!("registrationId.{field}"), &why))?;
+        let samples = view::samples_for_rules();
         let rules = spec
             .rules
             .iter()
             .zip(0..)
             .map(|(rule, position)| {
-                let compiled = Expression::compile(&rule.expression, &RULE_VARIABLES)
+                let compiled = Expression::condition(&rule.expression, &samples)
                     .map_err(|e| invalid(&format!("rules[{position}].expression"), &e))?;
                 Ok((compiled, rule.message.clone()))
             })

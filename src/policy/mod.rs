@@ -36,7 +36,7 @@ pub use authorize::{
     Asked, KeyHolder, Purpose, Situation, approval_key, authorize, explain, may_register,
 };
 pub use condition::{Statement, set_condition};
-pub use device::{Approved, Device, Origin, Recorded};
+pub use device::{Approved, Device, Origin, Pending, Recorded};
 pub use expression::{Expression, Variable};
 pub use grant::{Authority, Grant, server_grant};
 pub use group::{

@@ -13,6 +13,9 @@ use crate::{
     pki::{Certificate, Csr, ExtendedKeyUsage, Fingerprint, chain},
 };
 
+/// How many certificates beside the leaf are looked at.
+const MOST_PRESENTED: usize = 16;
+
 fn unknown(why: impl Into<String>) -> Refusal {
     Refusal::new(Reason::UnknownCertificate, why)
 }
@@ -153,15 +156,22 @@ pub fn bootstrap_rules<'g>(
 }
 
 /// Refuses a bootstrap certificate that leads to none of the trust anchors. `presented` is what came with it, DER.
+///
+/// What stands in between must not be a device's: a CA that was certified for a device (an Edge CA) signs for that device, and must
+/// not make bootstrap certificates for others. So of what our own authorities signed, only authorities count.
 pub fn leads_to(
     certificate: &Certificate,
     presented: &[Vec<u8>],
     anchors: &[Certificate],
+    authorities: &[KnownAuthority],
     now: Timestamp,
 ) -> Result<(), Refusal> {
+    let is_an_authority = |der: &Certificate| authorities.iter().any(|own| own.chain.contains(der));
     let presented: Vec<Certificate> = presented
         .iter()
+        .take(MOST_PRESENTED)
         .filter_map(|der| Certificate::from_der(der).ok())
+        .filter(|der| is_an_authority(der) || !is_signed_by_one_of(der, authorities, None))
         .collect();
     let verified = chain::verify(certificate, &presented, anchors, now);
     verified.map(|_anchor| ()).map_err(|why| {
@@ -172,8 +182,8 @@ pub fn leads_to(
 }
 
 /// The only ID that a certificate may claim which one of our own authorities signed: such a certificate was a device's, and
-/// must never become another's. One whose device is suspended or revoked may claim nothing. `owners` are the devices on
-/// whose record it is.
+/// must never become another's. One whose device is suspended or revoked may claim nothing, nor one whose device is gone.
+/// `owners` are the devices on whose record it is.
 pub fn own_name(
     certificate: &Certificate,
     owners: &[impl Borrow<DeviceIdentity>],
@@ -184,8 +194,13 @@ pub fn own_name(
         let message = "the client certificate is that of a device which is suspended or revoked";
         return Err(Refusal::new(Reason::Revoked, message));
     }
-    if owners.is_empty() && !is_signed_by_one_of(certificate, authorities, None) {
-        return Ok(None);
+    if owners.is_empty() {
+        return match is_signed_by_one_of(certificate, authorities, None) {
+            true => Err(unknown(
+                "the client certificate was issued here, but is on no device's record any more, so it opens nothing",
+            )),
+            false => Ok(None),
+        };
     }
     let name = certificate.subject().common_name().unwrap_or_default();
     RegistrationId::parse(&name).map(Some).map_err(|_| {
@@ -400,8 +415,8 @@ mod tests {
         let denied = spec(json!([leaf.fingerprint().to_string()]));
         assert_eq!(reason(&denied), Err(Reason::BootstrapDenied));
         let anchors = [maker.certificate.clone()];
-        assert_eq!(leads_to(&leaf, &[], &anchors, now()), Ok(()));
-        assert!(leads_to(&leaf, &[], &[], now()).is_err());
+        assert_eq!(leads_to(&leaf, &[], &anchors, &[], now()), Ok(()));
+        assert!(leads_to(&leaf, &[], &[], &[], now()).is_err());
     }
 
     #[test]

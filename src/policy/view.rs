@@ -32,6 +32,77 @@ pub(super) fn of_mapping(certificate: &Certificate, csr: &Csr) -> Vec<Variable> 
     ]
 }
 
+/// What rules see, with nothing in it: by this their fields are checked when a group is compiled.
+pub(super) fn samples_for_rules() -> Vec<Variable> {
+    let texts_of = |names: &[&'static str]| {
+        names
+            .iter()
+            .map(|name| (*name, text("")))
+            .collect::<Vec<_>>()
+    };
+    let principal = texts_of(&[
+        "type",
+        "user",
+        "token",
+        "subject",
+        "issuer",
+        "commonName",
+        "fingerprint",
+    ]);
+    vec![
+        ("principal", map(principal)),
+        ("csr", sample_csr()),
+        (
+            "device",
+            map(vec![
+                ("registrationId", text("")),
+                ("name", text("")),
+                ("group", text("")),
+                ("state", text("")),
+                ("labels", map(Vec::new())),
+                ("hasCertificate", Value::Bool(false)),
+            ]),
+        ),
+    ]
+}
+
+/// What mappings see, with nothing in it.
+pub(super) fn samples_for_mapping() -> Vec<Variable> {
+    let certificate = vec![
+        ("subject", text("")),
+        ("commonName", text("")),
+        ("serialNumber", text("")),
+        ("issuer", text("")),
+        ("fingerprint", text("")),
+        ("dnsNames", texts([""; 0])),
+        ("uris", texts([""; 0])),
+    ];
+    vec![("certificate", map(certificate)), ("csr", sample_csr())]
+}
+
+fn sample_csr() -> Value {
+    map(vec![
+        ("subject", text("")),
+        ("commonName", text("")),
+        ("dnsNames", texts([""; 0])),
+        ("ipAddresses", texts([""; 0])),
+        ("uris", texts([""; 0])),
+        ("isCA", Value::Bool(false)),
+        (
+            "key",
+            map(vec![("algorithm", text("")), ("fingerprint", text(""))]),
+        ),
+    ])
+}
+
+fn map(fields: Vec<(&'static str, Value)>) -> Value {
+    let fields: std::collections::HashMap<String, Value> = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect();
+    Value::Map(fields.into())
+}
+
 fn of_principal(principal: &Principal) -> Value {
     let user = match principal {
         Principal::Password { user } => user.as_str(),
@@ -143,4 +214,44 @@ fn of_certificate(certificate: &Certificate) -> Value {
         ("dnsNames", texts(sans.dns.iter().cloned())),
         ("uris", texts(sans.uri.iter().cloned())),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pki::fixtures::{Ca, openssl_csr},
+        policy::RegistrationId,
+    };
+
+    fn fields(value: &Value) -> Vec<String> {
+        let Value::Map(map) = value else {
+            return Vec::new();
+        };
+        let mut all: Vec<String> = map
+            .map
+            .iter()
+            .flat_map(|(key, value)| {
+                let inner = fields(value).into_iter();
+                std::iter::once(key.to_string())
+                    .chain(inner.map(move |field| format!("{key}.{field}")))
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_samples_have_the_fields_of_what_rules_really_see() {
+        let csr = Csr::from_der(&openssl_csr("/CN=dev1", &[])).unwrap();
+        let device = Device::unregistered("ns", "g", RegistrationId::parse("dev1").unwrap());
+        let ca = Ca::root("CN=Root");
+        let real = of_decision(&Principal::Operator, &Asked::Csr(&csr), &device)
+            .into_iter()
+            .chain(of_mapping(&ca.certificate, &csr));
+        let samples = samples_for_rules().into_iter().chain(samples_for_mapping());
+        for ((name, real), (sampled, sample)) in real.zip(samples) {
+            assert_eq!((name, fields(&real)), (sampled, fields(&sample)));
+        }
+    }
 }

@@ -25,7 +25,13 @@ impl LocalRegistrar {
     ) -> Result<Principal, Rejection> {
         let rules = proof::bootstrap_rules(&certificate, group)?;
         let anchors = self.anchors(rules, group).await?;
-        proof::leads_to(&certificate, presented, &anchors, now)?;
+        proof::leads_to(
+            &certificate,
+            presented,
+            &anchors,
+            &self.known_authorities(),
+            now,
+        )?;
         let own_name = self.own_name(&certificate)?;
         let claimed = self
             .read_claim(&group.namespace, &certificate)

@@ -32,10 +32,15 @@ static NOBODY: LazyLock<Hash> = LazyLock::new(|| {
     Hash::Bcrypt(bcrypt::hash("nobody has this password", 10).unwrap_or_default())
 });
 
+/// How many of one Secret may wait, of which one at a time is verified: whoever floods one group must not hold up the others.
+const WAITING_FOR_ONE: usize = 16;
+
 /// The users of a group.
 pub struct Passwords {
     users: HashMap<String, Hash>,
     unusable: Vec<usize>,
+    queue: Semaphore,
+    turn: Semaphore,
 }
 
 #[derive(Clone)]
@@ -136,11 +141,17 @@ impl Passwords {
         let mut passwords = Self {
             users: HashMap::new(),
             unusable: Vec::new(),
+            queue: Semaphore::new(WAITING_FOR_ONE),
+            turn: Semaphore::new(1),
         };
         let lines = text.lines().map(str::trim).zip(1..);
         for (line, number) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
             match line.split_once(':') {
                 Some((user, hash)) => match Hash::parse(hash) {
+                    // A second line of the same user may be a mistake, or somebody's way in.
+                    Some(_) if passwords.users.contains_key(user) => {
+                        passwords.unusable.push(number);
+                    }
                     Some(hash) => {
                         passwords.users.insert(user.into(), hash);
                     }
@@ -183,6 +194,8 @@ impl Passwords {
                 "too many passwords are being verified: try again soon",
             )
         };
+        let _own_place = self.queue.try_acquire().map_err(|_| overloaded())?;
+        let _turn = self.turn.acquire().await.map_err(|_| overloaded())?;
         let _place = QUEUE.try_acquire().map_err(|_| overloaded())?;
         let _worker = WORKERS.acquire().await.map_err(|_| overloaded())?;
         let (hash, exists) = match self.users.get(&credentials.user) {

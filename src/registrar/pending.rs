@@ -16,8 +16,11 @@ use crate::{
     policy::{self, Asked, Device, Group, Reason, Statement, approval_policy, set_condition},
 };
 
+/// For how long another request of the same device does not take the place of the one that waits.
+const SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
+
 impl LocalRegistrar {
-    /// Puts a request on the device's record. Asking again with the same key writes nothing.
+    /// Puts a request on the device's record. Asking again for the same writes nothing.
     pub async fn hold(
         &self,
         object: &DeviceIdentity,
@@ -30,15 +33,14 @@ impl LocalRegistrar {
         let now = cluster::now();
         let old = object.status.clone().unwrap_or_default();
         let key = policy::approval_key(&asked, &device).to_string();
-        let known = old.pending_request.as_ref();
-        if known.is_some_and(|known| known.key_fingerprint == key) {
-            return Ok(());
-        }
-        if known.is_none() {
-            self.check_room_for_pending(&group)?;
+        let request = pending_request(&device, requester, &asked, key, now);
+        match &old.pending_request {
+            Some(known) if is_shown(known, &request, now) => return Ok(()),
+            Some(_) => {}
+            None => self.check_room_for_pending(&group)?,
         }
         let mut new = old.clone();
-        new.pending_request = Some(pending_request(&device, requester, &asked, key, now));
+        new.pending_request = Some(request);
         if device.live(now).is_none() {
             new.phase = Some(DevicePhase::PendingApproval);
             let statement =
@@ -84,6 +86,14 @@ impl LocalRegistrar {
             (Err(error), _) | (_, Err(error)) => unreadable(error),
         }
     }
+}
+
+/// Whether what is on record may stay: it is the same request, or has not been there long enough for a person to look at it.
+fn is_shown(known: &PendingRequest, request: &PendingRequest, now: jiff::Timestamp) -> bool {
+    let same = known.key_fingerprint == request.key_fingerprint
+        && known.subject == request.subject
+        && known.subject_alt_names == request.subject_alt_names;
+    same || now.duration_since(known.requested_at.0) < SHOWN
 }
 
 fn pending_request(

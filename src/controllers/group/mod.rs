@@ -27,6 +27,9 @@ const PACE: Duration = Duration::from_secs(10);
 /// How often a group is looked at without cause; its password Secret is read then.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// How often a group is looked at that gives out nothing: what hinders it may be nothing that is watched.
+const HINDERED: Duration = Duration::from_secs(5);
+
 /// When each group's status was last written.
 #[derive(Default)]
 pub struct Memory {
@@ -129,7 +132,8 @@ pub(super) fn reconcile(
         if context.wake.is_news(&format!("group/{key}"), what_matters) {
             context.wake.devices_of_group(&context.fleet, &key).await;
         }
-        Ok(Action::requeue(IDLE))
+        let in_order = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
+        Ok(Action::requeue(if in_order { IDLE } else { HINDERED }))
     }
     .boxed()
 }

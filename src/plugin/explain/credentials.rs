@@ -120,7 +120,7 @@ fn by_bootstrap(
         let facts = authority.map(read_authority_facts);
         anchors.extend(facts.and_then(|facts| facts.usable().ok().cloned()));
     }
-    proof::leads_to(leaf, presented, &anchors, now)?;
+    proof::leads_to(leaf, presented, &anchors, &observed.known, now)?;
     Ok(Principal::Bootstrap {
         own_name: proof::own_name(leaf, &observed.owners(leaf), &observed.known)?,
         claimed: claimed.map(RegistrationId::parse).transpose()?,

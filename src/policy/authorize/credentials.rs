@@ -135,8 +135,9 @@ pub(super) fn may_replace(s: &Situation<'_>) -> Result<(), Refusal> {
         Principal::Operator
         | Principal::Device { .. }
         | Principal::RegistrationAuthority { .. } => Ok(()),
-        // Somebody made the token for this very device.
-        Principal::Token { .. } => Ok(()),
+        // Somebody made the token for this very device; one for many devices must not take a living one over.
+        Principal::Token { token } if token.id().is_some() => Ok(()),
+        Principal::Token { .. } => existing(s, live, Existing::SameKey, "token"),
         Principal::Password { .. } => match &s.group.passwords {
             Some(rules) => existing(s, live, rules.existing, "password"),
             None => Ok(()),

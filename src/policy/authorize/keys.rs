@@ -1,7 +1,7 @@
 //! Which keys may be certified: of a kind that the group allows, nobody else's, not compromised, and approved where a person
 //! must approve.
 
-use super::{Asked, Principal, Reason, Refusal, Situation, refuse};
+use super::{Asked, Principal, Reason, Refusal, Situation, names::names, refuse};
 use crate::{
     api::{Approval, ApprovalDecision, ChannelBinding, Pending, ServerKeygen},
     pki::Fingerprint,
@@ -95,11 +95,15 @@ pub(super) fn channel_is_bound(s: &Situation<'_>) -> Result<(), Refusal> {
 }
 
 /// The key of which a person's approval speaks. A key that the operator makes does not exist before it is used: in a Secret the
-/// approval is for the object, whatever its keys; for a device outside it is for whoever holds the key of the CSR, and as it lets
+/// approval is for the object with the names that it declares, whatever its keys; for a device outside it is for whoever holds the key of the CSR, and as it lets
 /// them have another key, it is no approval of that key itself.
 pub fn approval_key(asked: &Asked<'_>, device: &Device) -> Fingerprint {
     match (asked, &device.origin) {
-        (Asked::OwnKey(_), Origin::Secret(_)) => Fingerprint::of(device.uid.as_bytes()),
+        (Asked::OwnKey(_), Origin::Secret(_)) => {
+            let mut names = device.declared_names.to_texts();
+            names.sort();
+            Fingerprint::of(format!("{} {}", device.uid, names.join(" ")).as_bytes())
+        }
         (Asked::MadeKey { csr, .. }, _) => {
             Fingerprint::of(&[b"serverkeygen:", csr.key().spki_der()].concat())
         }
@@ -129,8 +133,28 @@ pub(super) fn key_is_approved(s: &Situation<'_>) -> Result<(), Refusal> {
             format!("the request of {} was denied{why}", s.device.id),
         );
     }
-    if s.group.approval == Approval::Automatic || decision.is_some() {
+    let denied_certificate = s
+        .principal
+        .certificate()
+        .zip(s.device.approval.as_ref())
+        .is_some_and(|(certificate, approval)| {
+            approval.decision == ApprovalDecision::Denied
+                && approval.key == certificate.key_fingerprint()
+        });
+    if denied_certificate {
+        return refuse(
+            Reason::Denied,
+            format!(
+                "the key of the client certificate of {} was denied",
+                s.device.id
+            ),
+        );
+    }
+    if s.group.approval == Approval::Automatic {
         return Ok(());
+    }
+    if decision.is_some() {
+        return names_are_approved(s, key);
     }
     let renews_its_key = matches!(s.principal, Principal::Device { .. })
         && s.device.live_keys(s.now).any(|live| live == key);
@@ -148,4 +172,42 @@ pub(super) fn key_is_approved(s: &Situation<'_>) -> Result<(), Refusal> {
             s.device.id, s.device.name
         ),
     )
+}
+
+/// An approval is for what the person saw: the names of the request that waits, or of the certificate that the key has.
+fn names_are_approved(s: &Situation<'_>, key: Fingerprint) -> Result<(), Refusal> {
+    let shown = s
+        .device
+        .pending
+        .as_ref()
+        .filter(|pending| pending.key == key);
+    let live = s
+        .device
+        .live(s.now)
+        .filter(|live| live.key_fingerprint == key);
+    if shown.is_none() && live.is_none() {
+        // The key was approved before anybody asked.
+        return Ok(());
+    }
+    let approved: Vec<String> = shown
+        .map(|shown| shown.names.clone())
+        .into_iter()
+        .chain(live.map(|live| live.names.to_texts()))
+        .flatten()
+        .collect();
+    match names(s)?
+        .to_texts()
+        .into_iter()
+        .find(|name| !approved.contains(name))
+    {
+        None => Ok(()),
+        Some(name) => refuse(
+            Reason::NameNotAllowed,
+            format!(
+                "the key of {} was approved for other names than {name}: ask for the names in status.pendingRequest, or make a new key \
+                 and have it approved",
+                s.device.id
+            ),
+        ),
+    }
 }

@@ -568,12 +568,6 @@ fn a_bootstrap_certificate_claims_the_mapped_id_and_keeps_to_the_first() {
             Some(Reason::IdNotAllowed),
         ),
         (
-            serde_json::json!({ "mapping": { "expression": "certificate.nothing" } }),
-            None,
-            None,
-            Some(Reason::IdNotAllowed),
-        ),
-        (
             serde_json::json!({ "mapping": { "fingerprints": [{ "sha256": shown.fingerprint().to_string(), "registrationId": "DEV1" }] } }),
             None,
             None,

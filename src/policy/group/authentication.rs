@@ -10,11 +10,9 @@ use crate::{
     policy::{
         Expression, RegistrationId,
         id_rule::{Misfit, whole_match},
+        view,
     },
 };
-
-/// What the expression of a bootstrap mapping can see.
-const MAPPING_VARIABLES: [&str; 2] = ["certificate", "csr"];
 
 /// How passwords authenticate.
 #[derive(Clone, Debug)]
@@ -151,7 +149,7 @@ impl IdMapping {
             return Ok(Self::CommonName);
         };
         if let Some(expression) = &mapping.expression {
-            return Expression::compile(expression, &MAPPING_VARIABLES)
+            return Expression::of_text(expression, &view::samples_for_mapping())
                 .map(Self::Expression)
                 .map_err(|e| ("bootstrap.mapping.expression", e));
         }
