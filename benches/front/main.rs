@@ -172,9 +172,15 @@ async fn half_load(name: &str, load: &Load, bars: &mut Bars) -> Result<(), Failu
     let most = load.closed(2 * REQUESTS).await?;
     let latencies = load.open(most / 2.0, HALF_LOAD).await?;
     println!("{name}: at most {most:.0}/s; at half of that {latencies}");
+    // With a queue that never empties, all latencies are alike, and their ratio looks good.
+    let alone = load.connections as f64 * 1e6 / most;
+    let spread = match latencies.quantile(0.5) {
+        median if median > 5.0 * alone => f64::INFINITY,
+        _ => latencies.spread(),
+    };
     bars.at_most(
-        &format!("{name}: p99 / median at half load"),
-        latencies.spread(),
+        &format!("{name}: p99 / median at half load (inf: it could not keep up)"),
+        spread,
         5.0,
     );
     Ok(())

@@ -46,7 +46,8 @@ pub async fn serve() -> Result<(), Failure> {
     let (_keep, identity) = watch::channel(Some(Arc::new(identity)));
     let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let counters = Arc::new(Counters::default());
-    serve_counted(
+    // A task among others, as in the operator; on the main thread, every connection would wake one thread more.
+    let serving = serve_counted(
         listener,
         identity,
         Arc::new(registrar),
@@ -55,7 +56,6 @@ pub async fn serve() -> Result<(), Failure> {
         async {
             let _ = end.await;
         },
-    )
-    .await?;
-    Ok(())
+    );
+    Ok(tokio::spawn(serving).await??)
 }
