@@ -312,6 +312,13 @@ fn read_pem(text: &str, limit: usize) -> Result<Vec<Certificate>, CertificateErr
     Ok(certificates)
 }
 
+impl AsRef<[u8]> for Certificate {
+    /// The DER.
+    fn as_ref(&self) -> &[u8] {
+        &self.der
+    }
+}
+
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
         self.der == other.der
