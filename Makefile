@@ -60,5 +60,9 @@ fmt: ## format the Rust sources
 fuzz: ## feed random bytes to every parser for a short time each (FUZZ_SECONDS=10)
 	@hack/fuzz.sh
 
-bench: setup ## measure issuance and EST enrolment on a local control plane
+# The second needs thousands of open files. The last is `controller` and `est` as in a pod, and only what differs there.
+bench: setup ## measure EST alone, then issuance and EST on a local control plane, and compare with the bars
+	cargo bench --locked --quiet --bench front --bench fleet --no-run
+	@ulimit -n "$$(ulimit -Hn)" && cargo bench --locked --quiet --bench front
 	@hack/bench.sh
+	@hack/bench.sh --roles two --certificates 0 --restores 0 --devices 0 --out target/bench/two.json

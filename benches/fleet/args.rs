@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Measures the operator on a local control plane.
 #[derive(Debug, Parser)]
@@ -15,6 +15,10 @@ pub struct Args {
     /// The operator to measure.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_devicecert-operator"))]
     pub operator: PathBuf,
+
+    /// As how many processes it runs: `run`, or `controller` and `est` with a socket between them.
+    #[arg(long, value_enum, default_value_t = Roles::One)]
+    pub roles: Roles,
 
     /// How often everything that is compared is measured.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -51,6 +55,15 @@ pub struct Args {
     /// cargo passes this to benches.
     #[arg(long, hide = true)]
     pub bench: bool,
+}
+
+/// As how many processes the operator runs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Roles {
+    /// `run`.
+    One,
+    /// `controller` and `est`, as in a pod.
+    Two,
 }
 
 impl Args {

@@ -102,6 +102,12 @@ impl<'a> Enrolments<'a> {
             };
             self.measure(way, lines, workers, report).await?;
         }
+        let lines = devices.iter().map(|device| renewing(device, 1));
+        let lines = open(lines.collect::<Result<_, _>>()?).await?;
+        progress(&format!("round {}: renewals at half load", round + 1));
+        let rate = report.newest(&report::EIGHT_CONNECTIONS.rate);
+        let latencies = half_load(lines, rate.ok_or("no rate was measured")? / 2.0).await?;
+        report.add_spread(&report::HALF_LOAD, &report::HALF_LOAD_SPREAD, &latencies);
         Ok(())
     }
 
@@ -158,6 +164,20 @@ async fn open(mut lines: Vec<Line>) -> Result<Vec<Line>, Failure> {
         line.connection = Some(line.dialler.connect().await?);
     }
     Ok(lines)
+}
+
+/// Sends one request of each line at its time, `rate` of them a second, whether or not others were answered. Returns ms, from
+/// the moment for which each was planned.
+async fn half_load(lines: Vec<Line>, rate: f64) -> Result<Vec<f64>, Failure> {
+    let began = tokio::time::Instant::now();
+    let count = lines.len();
+    let send = |(place, line): (u32, Line)| async move {
+        let planned = began + Duration::from_secs_f64(f64::from(place) / rate);
+        tokio::time::sleep_until(planned).await;
+        work_off(vec![line]).await?;
+        Ok(planned.elapsed().as_secs_f64() * 1e3)
+    };
+    concurrently(count, (0..).zip(lines).map(send)).await
 }
 
 /// Sends the first request of every line, then the second of every line, and so on.

@@ -1,9 +1,9 @@
-//! The operator as a process of its own: started, asked for its metrics, and weighed through /proc.
+//! The operator as one process of its own, or as two: started, asked for its metrics, and weighed through /proc.
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     Failure,
-    args::{Args, patience},
+    args::{Args, Roles, patience},
     cluster::{EST_GROUP, KEYS, pause},
 };
 
@@ -23,10 +23,15 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// A running operator. Dropping it kills it.
 pub struct Operator {
-    process: Child,
-    metrics: SocketAddr,
+    processes: Vec<Process>,
     /// Where it serves EST.
     pub est: SocketAddr,
+}
+
+/// A process that is killed when it is dropped.
+struct Process {
+    child: Child,
+    metrics: SocketAddr,
 }
 
 /// What the operator has used so far.
@@ -41,44 +46,74 @@ pub struct Usage {
 impl Operator {
     /// Starts it for one namespace.
     pub fn start(args: &Args, namespace: &str) -> Result<Self, Failure> {
-        let (metrics, est) = (free_address()?, free_address()?);
+        let est = free_address()?;
         let folder = args
             .out
             .parent()
             .ok_or("--out must name a file in a folder")?;
         fs::create_dir_all(folder)?;
-        let log = fs::File::create(folder.join(format!("operator-{namespace}.log")))?;
-        let process = Command::new(&args.operator)
-            .arg("run")
-            .args(["--watch-namespace", namespace, "--key-namespace", KEYS])
-            .arg(format!("--metrics-listen={metrics}"))
-            .arg(format!("--est-listen={est}"))
-            .arg(format!("--est-authority={namespace}/root"))
-            .arg("--est-dns-name=localhost")
-            .arg(format!("--est-default={namespace}/{EST_GROUP}"))
-            .arg(format!("--concurrency={}", args.concurrency))
-            .env("KUBECONFIG", &args.kubeconfig)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", args.operator.display()))?;
-        Ok(Self {
-            process,
-            metrics,
-            est,
-        })
+        let cluster = [
+            format!("--watch-namespace={namespace}"),
+            format!("--key-namespace={KEYS}"),
+            format!("--est-authority={namespace}/root"),
+            "--est-dns-name=localhost".into(),
+            format!("--est-default={namespace}/{EST_GROUP}"),
+            format!("--concurrency={}", args.concurrency),
+            // One that starts anew need not wait for the Lease of the one before it.
+            "--leader-election=false".into(),
+        ];
+        let listen = format!("--est-listen={est}");
+        let start = |role: &str, arguments: &[&[String]]| {
+            let log = fs::File::create(folder.join(format!("{role}-{namespace}.log")))?;
+            let metrics = free_address()?;
+            let child = Command::new(&args.operator)
+                .arg(role)
+                .args(arguments.concat())
+                .arg(format!("--metrics-listen={metrics}"))
+                .env("KUBECONFIG", &args.kubeconfig)
+                .stdin(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .map_err(|e| format!("cannot start {}: {e}", args.operator.display()))?;
+            Ok::<_, Failure>(Process { child, metrics })
+        };
+        let processes = match args.roles {
+            Roles::One => vec![start("run", &[&cluster, &[listen]])?],
+            Roles::Two => {
+                // Its folder belongs to nobody else, as the controller demands.
+                let socket = args
+                    .kubeconfig
+                    .with_file_name(format!("registrar-{namespace}"));
+                let socket = [format!(
+                    "--registrar-socket={}",
+                    socket.join("socket").display()
+                )];
+                vec![
+                    start("controller", &[&cluster, &socket])?,
+                    start("est", &[&[listen], &socket])?,
+                ]
+            }
+        };
+        Ok(Self { processes, est })
     }
 
     /// Waits until it says that it is ready.
     pub async fn await_ready(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + patience(0);
         loop {
-            if let Some(status) = self.process.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Err(
                     format!("the operator ended ({status}); its log is beside the JSON").into(),
                 );
             }
-            match self.get("/readyz").await {
+            let mut answer = Err("nothing was asked".into());
+            for process in &self.processes {
+                answer = get(process.metrics, "/readyz").await;
+                if !matches!(answer, Ok((StatusCode::OK, _))) {
+                    break;
+                }
+            }
+            match answer {
                 Ok((StatusCode::OK, _)) => return Ok(()),
                 answer if Instant::now() > deadline => {
                     return Err(format!("the operator does not become ready: {answer:?}").into());
@@ -157,25 +192,31 @@ impl Operator {
 
     /// Ends it.
     pub fn stop(mut self) -> Result<(), Failure> {
-        if let Some(status) = self.process.try_wait()? {
-            return Err(format!("the operator ended by itself ({status})").into());
+        match self.ended()? {
+            Some(status) => Err(format!("the operator ended by itself ({status})").into()),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        for process in &mut self.processes {
+            if let Some(status) = process.child.try_wait()? {
+                return Ok(Some(status));
+            }
+        }
+        Ok(None)
     }
 
     fn cpu(&self) -> Result<Duration, Failure> {
-        processor_time(&self.process.id().to_string())
+        let times = self.processes.iter();
+        times
+            .map(|process| processor_time(&process.child.id().to_string()))
+            .sum()
     }
 
     fn status_field(&self, name: &str) -> Result<f64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kibibytes: f64 = line
-            .unwrap_or_default()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()?;
-        Ok(kibibytes * 1024.0)
+        let fields = self.processes.iter();
+        fields.map(|process| process.status_field(name)).sum()
     }
 
     async fn count(&self, family: &str, counts: impl Fn(&str) -> bool) -> Result<f64, Failure> {
@@ -189,25 +230,31 @@ impl Operator {
         Ok(values.sum::<Result<f64, _>>()?)
     }
 
+    /// Asks the process that speaks with Kubernetes, which is the first.
     async fn get(&self, path: &str) -> Result<(StatusCode, String), Failure> {
-        let stream = TokioIo::new(TcpStream::connect(self.metrics).await?);
-        let (mut sender, connection) = http1::handshake(stream).await?;
-        tokio::spawn(connection);
-        let request = Request::get(path)
-            .header("Host", "localhost")
-            .body(Empty::<Bytes>::new())?;
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8(body.into())?))
+        let first = self.processes.first().ok_or("there is no operator")?;
+        get(first.metrics, path).await
     }
 }
 
-impl Drop for Operator {
+impl Process {
+    fn status_field(&self, name: &str) -> Result<f64, Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kibibytes: f64 = line
+            .unwrap_or_default()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()?;
+        Ok(kibibytes * 1024.0)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already; there is nobody to tell.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -222,4 +269,17 @@ pub fn processor_time(process: &str) -> Result<Duration, Failure> {
 
 fn free_address() -> Result<SocketAddr, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, String), Failure> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header("Host", "localhost")
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8(body.into())?))
 }

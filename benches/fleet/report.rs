@@ -28,6 +28,8 @@ pub enum Bar {
     None,
     /// The median is at least this.
     MedianAtLeast(f64),
+    /// The median is at most this.
+    MedianAtMost(f64),
     /// Every sample is at most this.
     EachAtMost(f64),
 }
@@ -87,6 +89,14 @@ impl Report {
         }
     }
 
+    /// Adds the latencies of a load, in ms, and the ratio of their 99th percentile to their median.
+    pub fn add_spread(&mut self, latency: &'static Figure, spread: &'static Figure, all: &[f64]) {
+        for sample in all {
+            self.add(latency, *sample);
+        }
+        self.add(spread, quantile(all, 0.99) / quantile(all, 0.5));
+    }
+
     /// Prints the table and writes the JSON.
     pub fn finish(self, out: &Path) -> Result<(), Failure> {
         println!(
@@ -121,7 +131,8 @@ impl Report {
         Ok(())
     }
 
-    fn newest(&self, figure: &Figure) -> Option<f64> {
+    /// The sample that was added last.
+    pub fn newest(&self, figure: &Figure) -> Option<f64> {
         let (_, samples) = self
             .samples
             .iter()
@@ -146,6 +157,7 @@ impl Bar {
         match self {
             Self::None => None,
             Self::MedianAtLeast(bar) => Some(quantile(samples, 0.5) >= bar),
+            Self::MedianAtMost(bar) => Some(quantile(samples, 0.5) <= bar),
             Self::EachAtMost(bar) => Some(quantile(samples, 1.0) <= bar),
         }
     }
@@ -154,6 +166,7 @@ impl Bar {
         match self {
             Self::None => String::new(),
             Self::MedianAtLeast(bar) => format!("median ≥ {bar}"),
+            Self::MedianAtMost(bar) => format!("median ≤ {bar}"),
             Self::EachAtMost(bar) => format!("each ≤ {bar}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::KeyPair;
 use rustls::{
     ClientConfig, RootCertStore, client::Resumption, pki_types::PrivateKeyDer, version::TLS12,
 };
@@ -14,9 +14,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Failure, process::Server};
+use crate::{Failure, process::Server, registrar};
 
-/// A device that shows a P-256 certificate.
+/// A device that shows the P-256 certificate on its record.
 #[derive(Clone)]
 pub struct Device {
     port: u16,
@@ -36,18 +36,12 @@ pub struct Connection {
 impl Device {
     /// A device that does full handshakes of TLS 1.3.
     pub fn new(server: &Server) -> Result<Self, Failure> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "device-1");
+        let key = KeyPair::try_from(server.key.as_slice())?;
         let mut device = Self {
             port: server.port,
             root: server.root.clone(),
-            certificate: params.self_signed(&key)?.der().to_vec(),
-            csr: BASE64_STANDARD
-                .encode(params.serialize_request(&key)?.der())
-                .into(),
+            certificate: server.certificate.clone(),
+            csr: BASE64_STANDARD.encode(registrar::request(&key)?).into(),
             key: Arc::new(key),
             config: Arc::new(
                 ClientConfig::builder()

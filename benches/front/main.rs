@@ -1,40 +1,54 @@
-//! Measures the EST front end alone, without Kubernetes: CPU for each enrolment beside its primitives, and what idle
-//! connections cost. Runs by `cargo bench --bench front`; takes a minute. The server is a process of its own, so that its
+//! Measures EST without Kubernetes: CPU for each enrolment beside its primitives, latency at half load, and what idle
+//! connections cost. Runs by `cargo bench --bench front`; takes two minutes. The server is a process of its own, so that its
 //! CPU and its memory are not mixed with those of its clients.
 //!
 //! The machine may be shared and figures drift; trust the ratios. 5,000 connections need as many open files: `ulimit -n`.
 
+mod bars;
 mod client;
+mod load;
+mod primitives;
 mod process;
+mod registrar;
 mod server;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
-use client::{Connection, Device};
-use process::{Server, primitives};
+use bars::{Bars, median};
+use client::Device;
+use load::{Latencies, Load, Way};
+use primitives::Primitives;
+use process::Server;
 
 /// What stops the bench, in words.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Connections that do nothing.
 const IDLE: usize = 5000;
-/// Enrolments or renewals in one measurement.
-const ROUNDS: usize = 1000;
-/// Paths whose certificate comes ready-made, or is signed after the CSR's signature was verified.
+/// Enrolments or renewals in one measurement of CPU.
+const REQUESTS: usize = 1000;
+/// How often each is measured, in turns with OpenSSL.
+const ROUNDS: usize = 3;
+/// How many connections are many.
+const MANY: usize = 32;
+/// How long an open loop runs.
+const HALF_LOAD: Duration = Duration::from_secs(5);
+/// The path whose certificate comes ready-made, and that of real renewals.
 const CANNED: &str = "/.well-known/est/canned/simplereenroll";
-const SIGNED: &str = "/.well-known/est/signed/simplereenroll";
+const RENEWAL: &str = "/.well-known/est/field/simplereenroll";
 
 fn main() -> ExitCode {
     // Fails only if a provider is installed already, which is then this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().collect();
+    let given = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let outcome = runtime.map_err(Failure::from).and_then(|runtime| {
-        if arguments.iter().any(|argument| argument == "--serve") {
+        if given("--serve") {
             runtime.block_on(server::serve())
-        } else if arguments.iter().any(|argument| argument == "--bench") {
+        } else if given("--bench") {
             runtime.block_on(measure())
         } else {
             println!("run this with: cargo bench --bench front");
@@ -53,100 +67,154 @@ fn main() -> ExitCode {
 async fn measure() -> Result<(), Failure> {
     let server = Server::start()?;
     let device = Device::new(&server)?;
-    warm_up(&device).await?;
+    let ways = [
+        ("full handshake, 1 connection", Way::Handshake, 1),
+        ("full handshake, 32 connections", Way::Handshake, MANY),
+        ("kept open, 1 connection", Way::Kept, 1),
+        ("kept open, 32 connections", Way::Kept, MANY),
+    ];
+    let loads = ways.map(|(name, way, connections)| {
+        let load = Load {
+            device: device.clone(),
+            path: RENEWAL,
+            way,
+            connections,
+        };
+        (name, load)
+    });
+    let mut bars = Bars::default();
+    loads[0].1.closed(200).await?;
+    cpu(&server, &loads, &mut bars).await?;
+    parts(&server, &device).await?;
+    for (name, load) in &loads {
+        half_load(name, load, &mut bars).await?;
+    }
+    idle(&server, &loads[3].1, &mut bars).await?;
+    bars.finish();
+    Ok(())
+}
 
-    let [sign, verify, agree] = primitives()?;
+/// CPU of the server for each renewal, against its primitives.
+async fn cpu(server: &Server, loads: &[(&str, Load)], bars: &mut Bars) -> Result<(), Failure> {
+    let mut spent = vec![Vec::new(); loads.len()];
+    let mut ratios = vec![Vec::new(); loads.len()];
+    for _ in 0..ROUNDS {
+        for (place, (_, load)) in loads.iter().enumerate() {
+            let primitives = Primitives::measure()?;
+            let cpu = cpu_each(server, load).await?;
+            let sum = match load.way {
+                Way::Handshake => primitives.handshake() + primitives.renewal(),
+                Way::Kept => primitives.renewal(),
+            };
+            spent[place].push(cpu);
+            ratios[place].push(cpu / sum);
+        }
+    }
+    let Primitives {
+        sign,
+        verify,
+        agree,
+    } = Primitives::measure()?;
     println!(
-        "primitives by openssl speed: P-256 sign {sign:.0} µs, verify {verify:.0} µs, X25519 {agree:.0} µs"
+        "openssl speed: P-256 sign {sign:.1} µs, verify {verify:.1} µs, X25519 {agree:.1} µs; \
+         a renewal needs sign + 2 verify, a full handshake sign + verify + 2 X25519 more"
     );
-    // A handshake: one key made, one agreement, one signature, and the client's to verify.
-    let handshake = 2.0 * agree + sign + verify;
-    for (what, path, sum) in [
-        ("ready-made certificate", CANNED, handshake),
-        ("verified and signed", SIGNED, handshake + sign + verify),
-    ] {
-        for (version, device) in [("1.3", device.clone()), ("1.2", device.tls12()?)] {
-            let spent = full_handshakes(&server, &device, path).await?;
-            println!(
-                "full handshake TLS {version}, {what}: {spent:.0} µs CPU, {:.2} of {sum:.0} µs",
-                spent / sum
-            );
-        }
+    for (((name, _), spent), ratios) in loads.iter().zip(spent).zip(ratios) {
+        println!("{name}: {:.0} µs CPU each", median(spent));
+        bars.at_most(&format!("{name}: CPU / primitives"), median(ratios), 2.0);
     }
-    let spent = full_handshakes(&server, &device.resuming()?, CANNED).await?;
-    println!("resumed handshake, ready-made certificate: {spent:.0} µs CPU");
-    for (what, path) in [("ready-made", CANNED), ("verified and signed", SIGNED)] {
-        let mut connection = device.connect().await?;
-        let before = server.cpu()?;
-        for _ in 0..ROUNDS {
-            connection.enrol(path).await?;
-        }
-        let spent = micros(server.cpu()? - before) / ROUNDS as f64;
-        println!("renewal on an open connection, {what}: {spent:.0} µs CPU");
-    }
+    Ok(())
+}
 
-    let quiet = latencies(&device).await?;
+/// Where that CPU goes: without the registrar, by TLS 1.2, and resumed.
+async fn parts(server: &Server, device: &Device) -> Result<(), Failure> {
+    for (name, device, path, way) in [
+        (
+            "full handshake, ready-made",
+            device.clone(),
+            CANNED,
+            Way::Handshake,
+        ),
+        ("kept open, ready-made", device.clone(), CANNED, Way::Kept),
+        (
+            "full handshake TLS 1.2",
+            device.tls12()?,
+            RENEWAL,
+            Way::Handshake,
+        ),
+        (
+            "resumed handshake",
+            device.resuming()?,
+            RENEWAL,
+            Way::Handshake,
+        ),
+    ] {
+        let load = Load {
+            device,
+            path,
+            way,
+            connections: 1,
+        };
+        println!("{name}: {:.0} µs CPU each", cpu_each(server, &load).await?);
+    }
+    Ok(())
+}
+
+async fn cpu_each(server: &Server, load: &Load) -> Result<f64, Failure> {
+    let before = server.cpu()?;
+    load.closed(REQUESTS).await?;
+    let spent = server.cpu()? - before;
+    Ok(spent.as_secs_f64() * 1e6 / REQUESTS as f64)
+}
+
+/// The latencies at half of what the server can do.
+async fn half_load(name: &str, load: &Load, bars: &mut Bars) -> Result<(), Failure> {
+    let most = load.closed(2 * REQUESTS).await?;
+    let latencies = load.open(most / 2.0, HALF_LOAD).await?;
+    println!("{name}: at most {most:.0}/s; at half of that {latencies}");
+    // With a queue that never empties, all latencies are alike, and their ratio looks good.
+    let alone = load.connections as f64 * 1e6 / most;
+    let spread = match latencies.quantile(0.5) {
+        median if median > 5.0 * alone => f64::INFINITY,
+        _ => latencies.spread(),
+    };
+    bars.at_most(
+        &format!("{name}: p99 / median at half load (inf: it could not keep up)"),
+        spread,
+        5.0,
+    );
+    Ok(())
+}
+
+/// What connections cost that do nothing, and whether others feel them.
+async fn idle(server: &Server, load: &Load, bars: &mut Bars) -> Result<(), Failure> {
+    let rate = load.closed(2 * REQUESTS).await? / 2.0;
+    let quiet = load.open(rate, HALF_LOAD).await?;
     let before = server.resident()?;
     let mut idle = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
-        let mut connection = device.connect().await?;
+        let mut connection = load.device.connect().await?;
         connection.enrol(CANNED).await?;
         idle.push(connection);
     }
     // Whoever puts something away only after a while has done so by then.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let each = (server.resident()? - before) as f64 / IDLE as f64;
-    println!("{IDLE} idle connections, each after a request: {each:.1} KiB each");
-    let crowded = latencies(&device).await?;
-    println!(
-        "renewals beside them: median {:.0} µs -> {:.0} µs, p99 {:.0} µs -> {:.0} µs ({:.2})",
-        quiet.0,
-        crowded.0,
-        quiet.1,
-        crowded.1,
-        crowded.1 / quiet.1
-    );
+    let crowded = load.open(rate, HALF_LOAD).await?;
     for connection in &mut idle[..100] {
         connection.enrol(CANNED).await?;
     }
+    drop(idle);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let again = load.open(rate, HALF_LOAD).await?;
+    println!("before: {quiet}\nbeside {IDLE} idle connections: {crowded}\nafter: {again}");
+    bars.at_most(&format!("{IDLE} idle connections: KiB each"), each, 30.0);
+    let p99 = |latencies: &Latencies| latencies.quantile(0.99);
+    let without = (p99(&quiet) + p99(&again)) / 2.0;
+    bars.at_most(
+        &format!("p99 beside {IDLE} idle connections / without"),
+        p99(&crowded) / without,
+        2.0,
+    );
     Ok(())
-}
-
-async fn warm_up(device: &Device) -> Result<(), Failure> {
-    for _ in 0..200 {
-        device.connect().await?.enrol(SIGNED).await?;
-    }
-    Ok(())
-}
-
-/// The server's CPU for a connection with one enrolment, in µs.
-async fn full_handshakes(server: &Server, device: &Device, path: &str) -> Result<f64, Failure> {
-    let before = server.cpu()?;
-    for _ in 0..ROUNDS {
-        device.connect().await?.enrol(path).await?;
-    }
-    Ok(micros(server.cpu()? - before) / ROUNDS as f64)
-}
-
-/// Median and p99 of renewals that come at some distance from each other, in µs.
-async fn latencies(device: &Device) -> Result<(f64, f64), Failure> {
-    let mut connections: Vec<Connection> = Vec::new();
-    for _ in 0..4 {
-        connections.push(device.connect().await?);
-    }
-    let mut times = Vec::new();
-    for round in 0..4 * ROUNDS {
-        let began = std::time::Instant::now();
-        connections[round % 4].enrol(SIGNED).await?;
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    Ok((
-        micros(times[times.len() / 2]),
-        micros(times[times.len() * 99 / 100]),
-    ))
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }

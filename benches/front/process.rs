@@ -1,4 +1,4 @@
-//! The server's process: started, and its CPU and memory read from /proc. And what OpenSSL takes for the same primitives.
+//! The server's process: started, and its CPU and memory read from /proc.
 
 use std::{
     fs,
@@ -18,28 +18,35 @@ pub struct Server {
     pub port: u16,
     /// Its trust anchor, DER.
     pub root: Vec<u8>,
+    /// The device's key, PKCS#8 DER.
+    pub key: Vec<u8>,
+    /// The device's certificate, DER.
+    pub certificate: Vec<u8>,
 }
 
 impl Server {
-    /// Starts this program a second time, as the server.
+    /// Starts this program a second time, as the server. What it logs is written, and thrown away.
     pub fn start() -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--serve")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let (port, root) = line
-            .trim()
-            .split_once(' ')
-            .ok_or("the server did not start")?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [port, root, key, certificate] = words[..] else {
+            return Err("the server did not start".into());
+        };
         Ok(Self {
             child,
             port: port.parse()?,
             root: BASE64_STANDARD.decode(root)?,
+            key: BASE64_STANDARD.decode(key)?,
+            certificate: BASE64_STANDARD.decode(certificate)?,
         })
     }
 
@@ -67,27 +74,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// P-256 signature, P-256 verification and X25519 agreement in OpenSSL, in µs.
-pub fn primitives() -> Result<[f64; 3], Failure> {
-    let output = Command::new("openssl")
-        .args(["speed", "-seconds", "1", "ecdsap256", "ecdhx25519"])
-        .stderr(Stdio::null())
-        .output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let rate = |what: &str, from_end: usize| -> Result<f64, Failure> {
-        let line = text.lines().find(|line| line.contains(what));
-        let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
-        let word = words
-            .len()
-            .checked_sub(from_end)
-            .and_then(|at| words.get(at));
-        Ok(word.ok_or("openssl speed says nothing")?.parse()?)
-    };
-    Ok([
-        1e6 / rate("ecdsa (nistp256)", 2)?,
-        1e6 / rate("ecdsa (nistp256)", 1)?,
-        1e6 / rate("ecdh (X25519)", 1)?,
-    ])
 }

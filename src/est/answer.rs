@@ -14,7 +14,7 @@ use super::{
     rejection::{WireRejection, reject},
 };
 use crate::{
-    pki::{certificate::Certificate, cms},
+    pki::cms,
     policy::Reason,
     registrar::{MadeKey, Rejection},
 };
@@ -129,18 +129,12 @@ pub(super) fn refused(refusal: &WireRejection, spelling: &Extensions) -> Answer 
 }
 
 fn certs_only(certificates: &[Vec<u8>]) -> Result<Vec<u8>, Rejection> {
-    let internal = |what: &str, error: &dyn std::fmt::Display| {
+    cms::certs_only(certificates).map_err(|error| {
         reject(
             Reason::Internal,
-            format!("{what} for a certs-only answer: {error}"),
+            format!("assembling a certs-only answer: {error}"),
         )
-    };
-    let parsed = certificates
-        .iter()
-        .map(|der| Certificate::from_der(der))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| internal("reading the certificates", &error))?;
-    cms::certs_only(&parsed).map_err(|error| internal("assembling the CMS", &error))
+    })
 }
 
 fn base64(der: &[u8], media_type: &'static str, lines: Lines) -> Answer {

@@ -4,13 +4,15 @@ mod extensions;
 
 use std::fmt;
 
+use der::asn1::AnyRef;
+use der::{Decode, Encode, Reader, SliceReader, Tag};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::signature::{self, SignatureError};
-use super::signed;
+use super::signature::SignatureError;
+use super::signed::{self, Signed, Unsigned};
 use super::{
     ExtendedKeyUsage, Fingerprint, KeyUsage, Name, NameError, PublicKeyError, SanError, Serial,
     SerialError, SubjectAltNames, SubjectPublicKey, Validity, pem,
@@ -262,24 +264,31 @@ impl Certificate {
     /// # Errors
     /// [`SignatureError`]; a certificate whose two algorithm fields differ is [`SignatureError::Invalid`].
     pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureError> {
-        // Both were parsed when they were made.
-        let (Ok((_, parsed)), Ok((_, authority))) = (
-            X509Certificate::from_der(&self.der),
-            X509Certificate::from_der(&issuer.der),
-        ) else {
-            return Err(SignatureError::Invalid);
-        };
+        // It was read when it was made, so this only finds the parts again.
+        let signed = Signed::from_der(&self.der).map_err(|_| SignatureError::Invalid)?;
         // RFC 5280 §4.1.1.2: both algorithm fields are the same.
-        if parsed.signature != parsed.signature_algorithm {
-            return Err(SignatureError::Invalid);
+        match (
+            signed.algorithm.to_der(),
+            inner_algorithm(signed.to_be_signed),
+        ) {
+            (Ok(outer), Ok(inner)) if outer == inner => {}
+            _ => return Err(SignatureError::Invalid),
         }
-        signature::verify(
-            authority.public_key(),
-            &parsed.signature_algorithm,
-            parsed.tbs_certificate.as_ref(),
-            &parsed.signature_value,
-        )
+        signed.verify(&issuer.spki).map_err(|error| match error {
+            Unsigned::Malformed => SignatureError::Invalid,
+            Unsigned::Signature(error) => error,
+        })
     }
+}
+
+/// The DER of the algorithm field inside of what is signed: after the version, where there is one, and the serial number.
+fn inner_algorithm(to_be_signed: AnyRef<'_>) -> der::Result<&[u8]> {
+    let mut reader = SliceReader::new(to_be_signed.value())?;
+    if reader.peek_tag()? != Tag::Integer {
+        reader.tlv_bytes()?;
+    }
+    reader.tlv_bytes()?;
+    reader.tlv_bytes()
 }
 
 /// All certificates of a PEM text in their order; other sections are ignored.
@@ -310,6 +319,13 @@ fn read_pem(text: &str, limit: usize) -> Result<Vec<Certificate>, CertificateErr
         return Err(CertificateError::NoCertificate);
     }
     Ok(certificates)
+}
+
+impl AsRef<[u8]> for Certificate {
+    /// The DER.
+    fn as_ref(&self) -> &[u8] {
+        &self.der
+    }
 }
 
 impl PartialEq for Certificate {

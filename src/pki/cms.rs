@@ -48,13 +48,15 @@ struct SignedData {
     signers: SetOfVec<Any>,
 }
 
-/// The DER of a message with these certificates, each once.
+/// The DER of a message with these certificates (DER), each once.
+///
+/// Whether they are certificates is for whoever issued them to know; here they need only be one DER value each.
 ///
 /// They are in a SET OF, which DER sorts: the reader finds the leaf by its key, not by its place.
 ///
 /// # Errors
-/// [`CmsError::Empty`] for none, [`CmsError::TooMany`] beyond [`MAX_CERTIFICATES`].
-pub fn certs_only(certificates: &[Certificate]) -> Result<Vec<u8>, CmsError> {
+/// [`CmsError::Empty`] for none, [`CmsError::TooMany`] beyond [`MAX_CERTIFICATES`], [`CmsError::Malformed`] for what is no DER.
+pub fn certs_only<C: AsRef<[u8]>>(certificates: &[C]) -> Result<Vec<u8>, CmsError> {
     if certificates.is_empty() {
         return Err(CmsError::Empty);
     }
@@ -96,8 +98,8 @@ pub fn parse_certs_only(der: &[u8]) -> Result<Vec<Certificate>, CmsError> {
     certificates.iter().map(read).collect()
 }
 
-fn encode(certificates: &[Certificate]) -> der::Result<Vec<u8>> {
-    let mut unique: Vec<&[u8]> = certificates.iter().map(Certificate::der).collect();
+fn encode<C: AsRef<[u8]>>(certificates: &[C]) -> der::Result<Vec<u8>> {
+    let mut unique: Vec<&[u8]> = certificates.iter().map(AsRef::as_ref).collect();
     unique.sort();
     unique.dedup();
     let certificates = unique
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn none_and_too_many_are_refused() {
-        assert_eq!(certs_only(&[]), Err(CmsError::Empty));
+        assert_eq!(certs_only::<Certificate>(&[]), Err(CmsError::Empty));
         let certificate = Ca::root("CN=Root").certificate;
         assert!(certs_only(&vec![certificate.clone(); MAX_CERTIFICATES]).is_ok());
         let count = MAX_CERTIFICATES + 1;

@@ -118,3 +118,12 @@ pub static ONE_CONNECTION: Way = way!("EST renewal, 1 connection", 1.0, 1, 2, 0)
 pub static EIGHT_CONNECTIONS: Way = way!("EST renewal, 8 connections", 1.0, 1, 2, 0);
 /// The same with a full TLS 1.3 handshake each, eight at a time: the server also makes a key, agrees, signs, and checks the client.
 pub static HANDSHAKES: Way = way!("EST renewal, handshake each", 1.0, 2, 3, 2);
+
+/// Renewals on kept connections, planned at half the rate of eight connections; from the moment each was planned for.
+pub const HALF_LOAD: Figure = figure("EST renewal at half load: latency", "ms", Bar::None);
+/// Their 99th percentile to their median.
+pub const HALF_LOAD_SPREAD: Figure = figure(
+    "EST renewal at half load: p99 / median",
+    "ratio",
+    Bar::MedianAtMost(5.0),
+);

@@ -3,14 +3,12 @@
 //! Read here and not by x509-parser, which gives up on a whole request for one attribute that it does not expect.
 
 use der::asn1::AnyRef;
-use der::{Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
-use x509_parser::asn1_rs::{BitString, Oid};
+use der::{Reader, SliceReader, Tag, TagNumber, Tagged};
+use x509_parser::asn1_rs::Oid;
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::CsrError;
-use crate::pki::signature::{self, SignatureError};
-use crate::pki::signed::{self, Signed};
+use crate::pki::signed::{self, Signed, Unsigned};
 use crate::pki::{Name, SubjectPublicKey};
 
 /// RFC 2986 §4.1, verified.
@@ -40,7 +38,10 @@ pub(super) fn read(der: &[u8]) -> Result<Frame<'_>, CsrError> {
     }
     let info = Info::read(signed.to_be_signed).map_err(|_| CsrError::Malformed)?;
     let key = SubjectPublicKey::from_spki_der(info.key)?;
-    verify(&signed, info.key)?;
+    signed.verify(info.key).map_err(|error| match error {
+        Unsigned::Malformed => CsrError::Malformed,
+        Unsigned::Signature(error) => error.into(),
+    })?;
     Ok(Frame {
         subject: Name::from_der(info.subject).map_err(CsrError::Subject)?,
         key,
@@ -110,19 +111,4 @@ pub(super) fn members(of: AnyRef<'_>) -> der::Result<Vec<AnyRef<'_>>> {
         members.push(reader.decode()?);
     }
     Ok(members)
-}
-
-fn verify(signed: &Signed<'_>, key: &[u8]) -> Result<(), CsrError> {
-    let malformed = |_| CsrError::Malformed;
-    let message = signed.to_be_signed.to_der().map_err(malformed)?;
-    let algorithm = signed.algorithm.to_der().map_err(malformed)?;
-    let (Ok((_, key)), Ok((_, algorithm))) = (
-        SubjectPublicKeyInfo::from_der(key),
-        AlgorithmIdentifier::from_der(&algorithm),
-    ) else {
-        return Err(CsrError::Malformed);
-    };
-    let bits = signed.signature.as_bytes().ok_or(SignatureError::Invalid)?;
-    signature::verify(&key, &algorithm, &message, &BitString::new(0, bits))?;
-    Ok(())
 }
