@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::{
-    CipherSuite, ServerConfig,
+    ServerConfig,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
     sign::CertifiedKey,
@@ -38,32 +38,15 @@ impl ResolvesServerCert for CurrentIdentity {
 
 /// TLS 1.2 and 1.3, HTTP/1.1, client certificates of any kind but not demanded, resumption.
 pub(super) fn server_config(identity: Arc<CurrentIdentity>) -> Result<ServerConfig, rustls::Error> {
-    let mut provider = aws_lc_rs::default_provider();
-    provider
-        .cipher_suites
-        .sort_by_key(|suite| !is_preferred(suite.suite()));
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = AnyClientCertificate::new(provider.signature_verification_algorithms);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
-    config.ignore_client_order = true;
-    // A device connects once in a while and over one connection; every ticket costs a place in the storage.
-    config.send_tls13_tickets = 1;
     Ok(config)
-}
-
-/// Suites with SHA-256, for which processors have instructions, and as strong as the P-256 keys around them. Most clients
-/// name those with SHA-384 first and take either; a handshake hashes more than two dozen times.
-fn is_preferred(suite: CipherSuite) -> bool {
-    matches!(
-        suite,
-        CipherSuite::TLS13_AES_128_GCM_SHA256
-            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-    )
 }
 
 fn certified_key(identity: &ServerIdentity) -> Result<CertifiedKey, rustls::Error> {
