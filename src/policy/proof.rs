@@ -372,12 +372,16 @@ mod tests {
         let name = |certificate: &Certificate, owners: &[DeviceIdentity]| {
             own_name(certificate, owners, &ours).map(|id| id.map(|id| id.to_string()))
         };
-        assert_eq!(name(&leaf, &nobody), Ok(Some("dev1".into())));
+        assert_eq!(name(&leaf, &[owner(&leaf, &ca)]), Ok(Some("dev1".into())));
+        // Its device was deleted: what was known of it is gone, so it opens nothing.
+        let forgotten = name(&leaf, &nobody).unwrap_err();
+        assert_eq!(forgotten.reason, Reason::UnknownCertificate);
         assert_eq!(name(&Ca::root("CN=X").leaf("CN=dev1"), &nobody), Ok(None));
         let mut stopped = owner(&leaf, &ca);
         stopped.spec.state = DeviceState::Suspended;
         assert_eq!(name(&leaf, &[stopped]).unwrap_err().reason, Reason::Revoked);
-        let unnamed = name(&ca.leaf("O=nameless"), &nobody).unwrap_err();
+        let nameless = ca.leaf("O=nameless");
+        let unnamed = name(&nameless, &[owner(&nameless, &ca)]).unwrap_err();
         assert_eq!(unnamed.reason, Reason::UnknownCertificate);
     }
 

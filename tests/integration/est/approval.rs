@@ -242,3 +242,42 @@ async fn without_the_policy_a_manual_group_issues_nothing_and_says_so() {
     let device: DeviceIdentity = world.until("d", "ApprovalNotProtected").await;
     assert_eq!(device.status.unwrap().certificate, None);
 }
+
+#[tokio::test]
+async fn an_approval_is_for_the_names_that_were_shown() {
+    let names = json!({ "approval": "Manual", "allowedNames": { "dnsNames": ["*.example.com"] } });
+    let scene = scene(open(), names).await;
+    let device = Device::new("cam-1");
+    let harmless = device.csr_with(&["cam1.example.com"]);
+    scene
+        .user
+        .enroll("", &harmless)
+        .await
+        .refuses(202, "PendingApproval", &[]);
+    let pending: DeviceIdentity = scene.world.get("cam-1").await;
+    let request = pending.status.unwrap().pending_request.unwrap();
+    assert_eq!(request.subject_alt_names, ["DNS:cam1.example.com"]);
+    let greedy = device.csr_with(&["admin.example.com"]);
+    scene
+        .user
+        .enroll("", &greedy)
+        .await
+        .refuses(202, "PendingApproval", &[]);
+    let approval = json!({ "decision": "Approved", "keyFingerprint": request.key_fingerprint });
+    scene
+        .world
+        .patch::<DeviceIdentity>("cam-1", json!({ "spec": { "approval": approval } }))
+        .await;
+    scene.user.enroll("", &greedy).await.refuses(
+        403,
+        "NameNotAllowed",
+        &["admin.example.com", "approved for other names"],
+    );
+    device.owns(&scene.user.enroll("", &harmless).await.certificate());
+    // Nor later.
+    scene
+        .user
+        .enroll("", &greedy)
+        .await
+        .refuses(403, "NameNotAllowed", &[]);
+}

@@ -140,3 +140,52 @@ async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
         &["pathLength 0", "more room"],
     );
 }
+
+#[tokio::test]
+async fn a_ca_that_was_certified_for_a_device_makes_no_bootstrap_certificates() {
+    let scene = scene(open(), json!({})).await;
+    let world = &scene.world;
+    let deep = json!({ "issuedBy": { "name": "root" }, "pathLength": 1 });
+    world.create(authority("edge-root", deep)).await;
+    let users =
+        json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
+    let edge = json!({ "authentication": users, "profile": { "isCA": true } });
+    world.create(group("edge", "edge-root", edge)).await;
+    let bootstrap = json!({ "authorityRefs": [{ "name": "root" }, { "name": "edge-root" }], "registration": "Open" });
+    let boot = json!({ "authentication": { "bootstrap": bootstrap } });
+    world.create(group("boot", "ca", boot)).await;
+    for name in ["edge", "boot"] {
+        world
+            .until::<devicecert::api::EnrollmentGroup>(name, "True")
+            .await;
+    }
+    let label = |group: &str| format!("{}.{group}", world.namespace);
+    let dir = tempfile::tempdir().unwrap();
+    let request = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -subj /CN=edge-1 2>/dev/null";
+    let csr = run_in(dir.path(), request).unwrap();
+    let edge_ca = scene.user.enroll(&label("edge"), &csr).await.certificate();
+    assert_eq!(Facts::of(&edge_ca).ca, Some((true, Some(0))));
+    std::fs::write(dir.path().join("edge.der"), &edge_ca).unwrap();
+    let forge = "openssl x509 -inform DER -in edge.der -out edge.pem
+        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout v.pem -subj /CN=victim -out v.csr 2>/dev/null
+        printf 'extendedKeyUsage=clientAuth' > ext
+        openssl x509 -req -in v.csr -CA edge.pem -CAkey k.pem -CAcreateserial -days 1 -extfile ext 2>/dev/null";
+    let forged = crate::harness::split_pem(&run_in(dir.path(), forge).unwrap()).remove(0);
+    let key = std::fs::read_to_string(dir.path().join("v.pem")).unwrap();
+    let key = rcgen::KeyPair::from_pem(&key).unwrap();
+    for chain in [vec![forged.clone(), edge_ca], vec![forged]] {
+        let client = scene.anonymous.chain(&chain, &key);
+        let reply = client
+            .enroll(&label("boot"), &Device::new("victim").csr())
+            .await;
+        reply.refuses(403, "UnknownCertificate", &["not trusted"]);
+    }
+    assert!(
+        world
+            .api::<DeviceIdentity>()
+            .get_opt("victim")
+            .await
+            .unwrap()
+            .is_none()
+    );
+}

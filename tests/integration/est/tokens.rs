@@ -183,3 +183,30 @@ async fn of_many_devices_at_once_one_gets_the_token() {
         reply.refuses(403, "TokenConsumed", &[]);
     }
 }
+
+#[tokio::test]
+async fn a_token_for_many_devices_takes_no_living_one_over() {
+    let scene = with_tokens().await;
+    let own = token(&scene, "own", json!({ "registrationId": "cam-1" })).await;
+    let device = Device::new("cam-1");
+    let client = scene.anonymous.user("", &own);
+    device.owns(&client.enroll("", &device.csr()).await.certificate());
+    let many = token(&scene, "many", json!({ "registrationIdPattern": "cam-.*" })).await;
+    let thief = scene
+        .anonymous
+        .user("", &many)
+        .enroll("", &Device::new("cam-1").csr())
+        .await;
+    thief.refuses(403, "SameKeyRequired", &["token"]);
+    // A token for this very device may: somebody made it for that.
+    let anew = token(&scene, "anew", json!({ "registrationId": "cam-1" })).await;
+    let replaced = Device::new("cam-1");
+    replaced.owns(
+        &scene
+            .anonymous
+            .user("", &anew)
+            .enroll("", &replaced.csr())
+            .await
+            .certificate(),
+    );
+}

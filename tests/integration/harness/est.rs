@@ -85,7 +85,12 @@ impl Est {
 
     /// The same client with a certificate (DER) in TLS.
     pub fn certificate(&self, der: &[u8], key: &KeyPair) -> Self {
-        let chain = vec![CertificateDer::from(der.to_vec())];
+        self.chain(&[der.to_vec()], key)
+    }
+
+    /// The same client with a certificate in TLS and its issuers after it (DER).
+    pub fn chain(&self, chain: &[Vec<u8>], key: &KeyPair) -> Self {
+        let chain = chain.iter().cloned().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
         // Not `with_client_auth_cert`, which refuses version 1 certificates.
