@@ -192,6 +192,9 @@ apply_crds() {
 	kubectl apply --server-side --force-conflicts --filename crds/ | indent
 	kubectl wait --for=condition=Established --timeout=60s --filename crds/ >/dev/null
 	kubectl get namespace devicecert-system >/dev/null 2>&1 || kubectl create namespace devicecert-system | indent
+	# In a cluster of somebody's own the chart brings the policy that protects approvals.
+	[[ $1 == existing ]] || helm template devicecert-operator charts/devicecert-operator \
+		--show-only templates/approvalpolicy.yaml | kubectl apply --filename - | indent
 }
 
 operator_arguments() {
@@ -360,7 +363,7 @@ up() {
 	if [[ $1 == existing ]]; then use_existing_cluster; else start_own_cluster; fi
 	build_operator
 	write_env
-	apply_crds
+	apply_crds "$1"
 	operator_arguments "$1"
 	step "The operator"
 	start_operator
