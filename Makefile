@@ -34,8 +34,9 @@ build: setup ## build the operator (debug profile, as the tests and the quicksta
 test: setup ## every test; none needs a cluster or Docker
 	@$(MAKE) --no-print-directory --keep-going test-docs test-chart test-rust
 
+# Integration tests mostly wait, so twice as many run at a time as the machines for which this is made have processors.
 test-rust: setup ## unit tests, and integration tests against a real API server
-	@$(tools); cargo test --locked
+	@$(tools); RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
 test-chart: setup ## the Helm chart, manifests, alerts and dashboard
 	@unset KUBECONFIG; tests/chart/check.sh

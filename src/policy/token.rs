@@ -199,8 +199,11 @@ impl Token {
             }
             return Ok(TokenUse::First);
         };
+        // Times are in whole seconds; within the same one only a renewal is told from what was there before.
         let presented = newest.is_some_and(|(by, issued)| {
-            by != requester(&self.name) && issued.as_second() >= consumed.at.as_second()
+            let (issued, consumed) = (issued.as_second(), consumed.at.as_second());
+            by != requester(&self.name)
+                && (issued > consumed || issued == consumed && by.starts_with("Device/"))
         });
         if consumed.id != *id || presented || now.duration_since(consumed.at) > RETRY {
             return refuse(

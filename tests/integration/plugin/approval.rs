@@ -38,18 +38,26 @@ async fn the_key_that_was_seen_is_approved_and_no_other() {
     }
     run(&["approve", "cam-1"])
         .complains(&["without a terminal", &format!("approve cam-1 --key {seen}")]);
-    // Meanwhile somebody else asks in the device's name.
-    scene
-        .user
-        .enroll("", &second.csr())
-        .await
-        .refuses(202, "PendingApproval", &[]);
+    // Meanwhile somebody else asks in the device's name. A request that has just come stays for a person to look at; an old
+    // one makes way.
+    let ask = async |device: &Device| {
+        let reply = scene.user.enroll("", &device.csr()).await;
+        reply.refuses(202, "PendingApproval", &[]);
+    };
+    let grow_old = async || {
+        let old = json!({ "pendingRequest": { "requestedAt": "2001-01-01T00:00:00Z" } });
+        scene
+            .world
+            .patch_status::<devicecert::api::DeviceIdentity>("cam-1", old)
+            .await;
+    };
+    ask(&second).await;
+    assert_eq!(pending_key(&scene, "cam-1").await, seen);
+    grow_old().await;
+    ask(&second).await;
     run(&["approve", "cam-1", "--key", &seen]).complains(&["another key waits"]);
-    scene
-        .user
-        .enroll("", &first.csr())
-        .await
-        .refuses(202, "PendingApproval", &[]);
+    grow_old().await;
+    ask(&first).await;
     let colons = seen.to_uppercase();
     assert!(
         run(&["approve", "cam-1", "--key", &colons])
