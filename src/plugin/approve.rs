@@ -129,7 +129,7 @@ async fn decide_one(
         return Err(PluginError::No(format!("{name}: nothing was decided")));
     }
     if is_done {
-        println!("deviceidentity/{name} was {} already", verdict.done());
+        println!("deviceidentity/{name}: this was decided before: {}", verdict.done());
         return Ok(());
     }
     write(connection, &device, pending, verdict).await?;

@@ -338,7 +338,10 @@ impl LocalRegistrar {
             door: Door::Est,
         };
         let server_key = match request.operation {
-            Operation::ServerKeygen => Some(self.make_server_key(&requester, &csr, &group).await?),
+            Operation::ServerKeygen => Some(
+                self.make_server_key(&requester, &csr, &group, device.as_ref())
+                    .await?,
+            ),
             Operation::Enroll | Operation::Reenroll => None,
         };
         let asked = match &server_key {

@@ -1,19 +1,28 @@
 //! Keys that the operator makes for devices outside (serverkeygen). RFC 7030 §4.4.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     MadeKey, Rejection,
     local::{LocalRegistrar, Requester},
 };
 use crate::{
-    api::ServerKeygen,
+    api::{DeviceIdentity, ServerKeygen},
     pki::{
         Certificate, Csr, DecryptKey, Fingerprint, PrivateKey, SubjectPublicKey,
         server_key::{Maker, Recipient, envelope},
     },
-    policy::{Group, Reason, Refusal},
+    policy::{Asked, Device, Group, Purpose, Reason, Refusal, wanted_id},
 };
+
+/// How many keys are made at the same time, and how long others wait for their turn.
+static TURNS: Semaphore = Semaphore::const_new(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The EST server's certificate with its issuers, leaf first, and its key.
 pub struct ServerPair {
@@ -52,6 +61,7 @@ impl LocalRegistrar {
         requester: &Requester,
         csr: &Csr,
         group: &Group,
+        device: Option<&DeviceIdentity>,
     ) -> Result<ServerKey, Rejection> {
         if group.server_keygen == ServerKeygen::Disabled {
             let message = "this group does not let the server make keys: make the key on the device and use simpleenroll";
@@ -61,6 +71,18 @@ impl LocalRegistrar {
             .decrypt_key()
             .map(|wanted| recipient(wanted, requester))
             .transpose()?;
+        self.check_key_is_worth_making(requester, csr, group, device)
+            .await?;
+        let busy = || {
+            Refusal::new(
+                Reason::Overloaded,
+                "too many keys are being made: try again soon",
+            )
+        };
+        let _turn = timeout(PATIENCE, TURNS.acquire())
+            .await
+            .map_err(|_| busy())?
+            .map_err(|_| busy())?;
         let key = self.new_key(group.key_algorithm).await?;
         let made = match &wanted {
             None => MadeKey::Plain(key.to_pkcs8_der()),
@@ -70,6 +92,49 @@ impl LocalRegistrar {
             public: key.public().clone(),
             made,
         })
+    }
+
+    /// Decides beforehand, with the key of the CSR in place of the one to be made: keys cost time, and who gets no certificate
+    /// gets none. What is wrong with that key says nothing about the other.
+    async fn check_key_is_worth_making(
+        &self,
+        requester: &Requester,
+        csr: &Csr,
+        group: &Group,
+        device: Option<&DeviceIdentity>,
+    ) -> Result<(), Rejection> {
+        let wanted = match device {
+            Some(device) => Device::compile(device)?,
+            None => Device::unregistered(
+                &group.namespace,
+                &group.name,
+                wanted_id(csr, group, &requester.principal)?,
+            ),
+        };
+        // Nobody is refused for what a watch last said.
+        let device = match self.read_device(&wanted.namespace, &wanted.name).await? {
+            Some(known) => Device::compile(&known)?,
+            None => wanted,
+        };
+        let asked = Asked::MadeKey {
+            csr,
+            key: csr.key(),
+        };
+        match self.decide(&device, requester, asked, Purpose::New).await {
+            Err(rejection)
+                if !matches!(
+                    rejection.reason,
+                    Reason::KeyNotAllowed
+                        | Reason::KeyInUse
+                        | Reason::SameKeyRequired
+                        | Reason::PendingApproval
+                        | Reason::ApprovalRequired
+                ) =>
+            {
+                Err(rejection)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn seal(

@@ -160,3 +160,22 @@ open('signed.p7', 'wb').write(tlv(0x30, bytes.fromhex('06092a864886f70d010702') 
     }
     assert_eq!(scene.world.record("tiny-1").await.len(), 2);
 }
+
+#[tokio::test]
+async fn no_key_is_made_for_a_device_that_gets_no_certificate() {
+    let made = json!({ "profile": { "serverKeygen": "Enabled" } });
+    let scene = scene(open(), made).await;
+    let device = Device::new("tiny-1");
+    self::parts(&scene.user.keygen("", &device.csr()).await);
+    let suspended = json!({ "spec": { "state": "Suspended" } });
+    scene
+        .world
+        .patch::<DeviceIdentity>("tiny-1", suspended)
+        .await;
+    scene
+        .user
+        .keygen("", &device.csr())
+        .await
+        .refuses(403, "Suspended", &[]);
+    assert_eq!(scene.world.record("tiny-1").await.len(), 1);
+}
