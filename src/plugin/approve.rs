@@ -129,7 +129,10 @@ async fn decide_one(
         return Err(PluginError::No(format!("{name}: nothing was decided")));
     }
     if is_done {
-        println!("deviceidentity/{name}: this was decided before: {}", verdict.done());
+        println!(
+            "deviceidentity/{name}: this was decided before: {}",
+            verdict.done()
+        );
         return Ok(());
     }
     write(connection, &device, pending, verdict).await?;
