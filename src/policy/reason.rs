@@ -200,6 +200,13 @@ reasons! {
     Internal,
 }
 
+impl Reason {
+    /// Whether the request waits for a person, however the group answers that.
+    pub const fn awaits_approval(self) -> bool {
+        matches!(self, Self::PendingApproval | Self::ApprovalRequired)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

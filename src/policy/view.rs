@@ -34,13 +34,7 @@ pub(super) fn of_mapping(certificate: &Certificate, csr: &Csr) -> Vec<Variable> 
 
 /// What rules see, with nothing in it: by this their fields are checked when a group is compiled.
 pub(super) fn samples_for_rules() -> Vec<Variable> {
-    let texts_of = |names: &[&'static str]| {
-        names
-            .iter()
-            .map(|name| (*name, text("")))
-            .collect::<Vec<_>>()
-    };
-    let principal = texts_of(&[
+    let principal = [
         "type",
         "user",
         "token",
@@ -48,18 +42,18 @@ pub(super) fn samples_for_rules() -> Vec<Variable> {
         "issuer",
         "commonName",
         "fingerprint",
-    ]);
+    ];
     vec![
-        ("principal", map(principal)),
+        ("principal", object(principal.map(|name| (name, text(""))))),
         ("csr", sample_csr()),
         (
             "device",
-            map(vec![
+            object([
                 ("registrationId", text("")),
                 ("name", text("")),
                 ("group", text("")),
                 ("state", text("")),
-                ("labels", map(Vec::new())),
+                ("labels", object([])),
                 ("hasCertificate", Value::Bool(false)),
             ]),
         ),
@@ -68,7 +62,7 @@ pub(super) fn samples_for_rules() -> Vec<Variable> {
 
 /// What mappings see, with nothing in it.
 pub(super) fn samples_for_mapping() -> Vec<Variable> {
-    let certificate = vec![
+    let certificate = [
         ("subject", text("")),
         ("commonName", text("")),
         ("serialNumber", text("")),
@@ -77,11 +71,11 @@ pub(super) fn samples_for_mapping() -> Vec<Variable> {
         ("dnsNames", texts([""; 0])),
         ("uris", texts([""; 0])),
     ];
-    vec![("certificate", map(certificate)), ("csr", sample_csr())]
+    vec![("certificate", object(certificate)), ("csr", sample_csr())]
 }
 
 fn sample_csr() -> Value {
-    map(vec![
+    object([
         ("subject", text("")),
         ("commonName", text("")),
         ("dnsNames", texts([""; 0])),
@@ -90,17 +84,9 @@ fn sample_csr() -> Value {
         ("isCA", Value::Bool(false)),
         (
             "key",
-            map(vec![("algorithm", text("")), ("fingerprint", text(""))]),
+            object([("algorithm", text("")), ("fingerprint", text(""))]),
         ),
     ])
-}
-
-fn map(fields: Vec<(&'static str, Value)>) -> Value {
-    let fields: std::collections::HashMap<String, Value> = fields
-        .into_iter()
-        .map(|(name, value)| (name.to_string(), value))
-        .collect();
-    Value::Map(fields.into())
 }
 
 fn of_principal(principal: &Principal) -> Value {

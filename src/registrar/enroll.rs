@@ -368,19 +368,17 @@ impl LocalRegistrar {
 
     /// A request that waits for a person is put on the device's record, where that person finds it.
     async fn hold_if_pending(&self, attempt: &Attempt, rejection: Rejection) -> Rejection {
-        match rejection.reason {
-            Reason::PendingApproval | Reason::ApprovalRequired => {
-                let held = self
-                    .hold(
-                        &attempt.device,
-                        &attempt.requester,
-                        attempt.asked(),
-                        &rejection,
-                    )
-                    .await;
-                held.err().unwrap_or(rejection)
-            }
-            _ => rejection,
+        if !rejection.reason.awaits_approval() {
+            return rejection;
         }
+        let held = self
+            .hold(
+                &attempt.device,
+                &attempt.requester,
+                attempt.asked(),
+                &rejection,
+            )
+            .await;
+        held.err().unwrap_or(rejection)
     }
 }

@@ -53,7 +53,7 @@ impl LocalRegistrar {
         let device = Device::unregistered(&group.namespace, &group.name, id);
         match self.decide(&device, requester, asked, Purpose::New).await {
             Ok(_) => {}
-            Err(rejection) if is_pending(rejection.reason) => {
+            Err(rejection) if rejection.reason.awaits_approval() => {
                 self.check_room_for_pending(group)?;
             }
             Err(rejection) => return Err(rejection),
@@ -102,8 +102,4 @@ impl LocalRegistrar {
         let devices = self.fleet().devices_of(&group.key());
         group.check_room_for_pending(devices.iter().filter(|device| is_waiting(device)).count())
     }
-}
-
-pub(super) fn is_pending(reason: Reason) -> bool {
-    matches!(reason, Reason::PendingApproval | Reason::ApprovalRequired)
 }

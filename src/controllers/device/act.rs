@@ -177,10 +177,7 @@ async fn issue(
         Ok(issued) => context.devices.wrote(&issued.device),
         Err(rejection) => {
             context.counters.refused(requester.door, rejection.reason);
-            if matches!(
-                rejection.reason,
-                Reason::PendingApproval | Reason::ApprovalRequired
-            ) {
+            if rejection.reason.awaits_approval() {
                 context
                     .registrar
                     .hold(object, &requester, asked, rejection)

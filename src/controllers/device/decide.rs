@@ -330,14 +330,7 @@ pub(super) fn refused(observed: &Observed, refusal: &Refusal, now: Timestamp) ->
     let phase = match (usable, &device.current) {
         (true, _) => DevicePhase::Active,
         (false, _) if refusal.reason == Reason::Denied => DevicePhase::Denied,
-        (false, _)
-            if matches!(
-                refusal.reason,
-                Reason::PendingApproval | Reason::ApprovalRequired
-            ) =>
-        {
-            DevicePhase::PendingApproval
-        }
+        (false, _) if refusal.reason.awaits_approval() => DevicePhase::PendingApproval,
         (false, Some(current)) if current.validity.not_after <= now => DevicePhase::Expired,
         (false, _) => DevicePhase::Pending,
     };

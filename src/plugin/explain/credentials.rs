@@ -8,8 +8,8 @@ use crate::{
     cluster::ApiError,
     pki::Certificate,
     policy::{
-        Group, Principal, Reason, Refusal, RegistrationId, Standing, Token, proof,
-        read_authority_facts, wrong_token,
+        Group, Principal, Refusal, RegistrationId, Standing, Token, proof, read_authority_facts,
+        wrong_token,
     },
 };
 
@@ -151,9 +151,4 @@ pub(super) fn for_another(
     let certificate = proof::speaks_for_another(&authenticated.principal, name, csr, group)?;
     let listed = proof::check_listed(certificate, name, group, &observed.known);
     Some(listed.and_then(|()| proof::registration_authority(certificate, name, Some(own))))
-}
-
-/// The reasons with which a request is put on record for a person to decide.
-pub(super) fn is_pending(reason: Reason) -> bool {
-    matches!(reason, Reason::PendingApproval | Reason::ApprovalRequired)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Evidence,
-    credentials::{Authenticated, authenticate, find_authority, for_another, is_pending},
+    credentials::{Authenticated, authenticate, find_authority, for_another},
     observed::Observed,
 };
 use crate::{
@@ -45,7 +45,7 @@ impl Judgement {
         let full = refusals().find(|refusal| refusal.reason == Reason::GroupFull);
         match (first, full) {
             (None, _) => Ok(()),
-            (Some(first), Some(full)) if is_pending(first.reason) => Err(full),
+            (Some(first), Some(full)) if first.reason.awaits_approval() => Err(full),
             (Some(first), _) => Err(first),
         }
     }
@@ -244,7 +244,7 @@ fn check_room(
     judgement: &mut Judgement,
 ) {
     let refusal = judgement.verdict().err().map(|refusal| refusal.reason);
-    let must_wait = refusal.is_some_and(is_pending);
+    let must_wait = refusal.is_some_and(Reason::awaits_approval);
     let waits_already = object.is_some_and(crate::policy::is_waiting);
     if must_wait && !waits_already {
         let outcome = group.check_room_for_pending(observed.waiting);

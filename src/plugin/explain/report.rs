@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{credentials::is_pending, judge::Judgement};
+use super::judge::Judgement;
 use crate::{est::http_status, pki::Role, plugin::words::printable};
 
 /// Every step, the verdict, and what would be certified.
@@ -55,7 +55,7 @@ fn write_all(out: &mut String, judgement: &Judgement) -> std::fmt::Result {
 fn write_verdict(out: &mut String, judgement: &Judgement) -> std::fmt::Result {
     match (judgement.verdict(), &judgement.grant, &judgement.group) {
         (Err(refusal), ..) => {
-            let what = match is_pending(refusal.reason) {
+            let what = match refusal.reason.awaits_approval() {
                 true => "waits",
                 false => "refused",
             };
