@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use devicecert::cli::{Cli, Role};
 
+/// An enrolment is some hundred small allocations, on whichever thread is free.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = match Cli::parse().role {
         Role::Run(arguments) => devicecert::start(arguments.validate()),

@@ -20,6 +20,10 @@ use load::{Latencies, Load, Way};
 use primitives::Primitives;
 use process::Server;
 
+/// That of the operator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What stops the bench, in words.
 type Failure = Box<dyn Error + Send + Sync>;
 

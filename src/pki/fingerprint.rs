@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest;
 
+use super::hex;
+
 /// A SHA-256 digest. Written as 64 lower-case hex digits; read in either case, with or without colons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
@@ -31,7 +33,7 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(&self.0, f)
     }
 }
 
@@ -45,22 +47,20 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let digits: Vec<u32> = text
-            .chars()
-            .filter(|&c| c != ':')
-            .take(65)
-            .map(|c| c.to_digit(16))
-            .collect::<Option<_>>()
-            .ok_or(FingerprintError)?;
-        // Two hex digits make a byte.
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit) as u8)
-            .collect();
-        if digits.len() != 64 {
-            return Err(FingerprintError);
+        let mut digits = text.chars().filter(|&c| c != ':');
+        let mut digit = || {
+            let value = digits.next().and_then(|c| c.to_digit(16));
+            value.and_then(|value| u8::try_from(value).ok())
+        };
+        let mut sum = [0; 32];
+        for byte in &mut sum {
+            let (high, low) = digit().zip(digit()).ok_or(FingerprintError)?;
+            *byte = high << 4 | low;
         }
-        bytes.try_into().map(Self).map_err(|_| FingerprintError)
+        match digits.next() {
+            None => Ok(Self(sum)),
+            Some(_) => Err(FingerprintError),
+        }
     }
 }
 
@@ -77,6 +77,19 @@ mod tests {
         assert_eq!(fingerprint.to_string(), ABC);
         assert_eq!(ABC.parse(), Ok(fingerprint));
         assert_eq!(ABC.to_uppercase().parse(), Ok(fingerprint));
+    }
+
+    #[test]
+    fn other_text_is_none() {
+        for bad in [
+            "",
+            &ABC[1..],
+            &format!("{ABC}0"),
+            &ABC.replace('b', "g"),
+            &ABC.replace("a7", "ä"),
+        ] {
+            assert_eq!(bad.parse::<Fingerprint>(), Err(FingerprintError), "{bad}");
+        }
     }
 
     #[test]

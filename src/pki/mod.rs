@@ -27,6 +27,7 @@ pub mod csr;
 pub mod csr_attributes;
 mod dotted;
 pub mod fingerprint;
+mod hex;
 pub mod key;
 pub mod lifespan;
 pub mod name;

@@ -14,7 +14,7 @@ pub use template::{NameTemplate, PLACEHOLDERS};
 
 use std::fmt;
 
-use decoded::{DecodedAttribute, DecodedRdn, ReadableAttribute};
+use decoded::{DecodedRdn, ReadableAttribute};
 
 /// Longest text that [`Name::parse`] reads, in bytes.
 pub const MAX_TEXT: usize = 4096;
@@ -57,7 +57,8 @@ impl Name {
 
     /// True for a name without any attribute.
     pub fn is_empty(&self) -> bool {
-        self.rdns().is_empty()
+        // An empty SEQUENCE.
+        self.der == [0x30, 0]
     }
 
     /// The common name, if there is exactly one and its characters can be read.
@@ -83,7 +84,7 @@ impl Name {
             let value = attribute
                 .text()
                 .unwrap_or_else(|| text::hex_value(&attribute));
-            (attribute.oid, value)
+            (attribute.dotted(), value)
         })
         .collect()
     }
@@ -91,20 +92,7 @@ impl Name {
     /// True if both names have the same attributes with the same characters (case matters) in the same order, whatever
     /// ASN.1 string types they use.
     pub fn same_text(&self, other: &Self) -> bool {
-        let readable = |name: &Self| -> Vec<Vec<ReadableAttribute>> {
-            let rdns = name.rdns().into_iter();
-            rdns.map(|rdn| {
-                let mut rdn: Vec<_> = rdn
-                    .into_iter()
-                    .map(DecodedAttribute::into_readable)
-                    .collect();
-                // The order inside a SET follows the encoding, thus the string type.
-                rdn.sort();
-                rdn
-            })
-            .collect()
-        };
-        self == other || readable(self) == readable(other)
+        self == other || readable(&self.rdns()) == readable(&other.rdns())
     }
 
     fn encode(rdns: &[Vec<attribute::Attribute>]) -> Result<Self, NameError> {
@@ -113,10 +101,21 @@ impl Name {
         })
     }
 
-    fn rdns(&self) -> Vec<DecodedRdn> {
+    fn rdns(&self) -> Vec<DecodedRdn<'_>> {
         // Never the default: a `Name` is only made of DER that `decode` reads.
         decoded::decode(&self.der).unwrap_or_default()
     }
+}
+
+fn readable<'a>(rdns: &'a [DecodedRdn<'_>]) -> Vec<Vec<ReadableAttribute<'a>>> {
+    rdns.iter()
+        .map(|rdn| {
+            let mut rdn: Vec<_> = rdn.iter().map(|attribute| attribute.readable()).collect();
+            // The order inside a SET follows the encoding, thus the string type.
+            rdn.sort();
+            rdn
+        })
+        .collect()
 }
 
 impl fmt::Display for Name {

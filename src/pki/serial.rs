@@ -6,6 +6,8 @@ use std::str::FromStr;
 use der::Tag;
 use der::asn1::AnyRef;
 
+use super::hex;
+
 /// Longest serial that RFC 5280 §4.1.2.2 lets a certificate have, in bytes.
 const MAX_BYTES: usize = 20;
 
@@ -101,7 +103,7 @@ impl fmt::Display for Serial {
             [0, rest @ ..] if !rest.is_empty() => rest,
             all => all,
         };
-        digits.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(digits, f)
     }
 }
 

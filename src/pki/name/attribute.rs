@@ -75,9 +75,9 @@ impl Kind {
         }
     }
 
-    /// The keyword of a dotted OID, if it has one.
-    pub fn keyword_of(oid: &str) -> Option<&'static str> {
-        let known = KNOWN.iter().find(|known| known.oid.to_string() == oid);
+    /// The keyword of an OID (its content in DER), if it has one.
+    pub fn keyword_of(oid: &[u8]) -> Option<&'static str> {
+        let known = KNOWN.iter().find(|known| known.oid.as_bytes() == oid);
         known.map(|known| known.keywords[0])
     }
 

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::attribute::{Attribute, Kind, Value};
 use super::decoded::{DecodedAttribute, DecodedRdn};
 use super::{MAX_TEXT, NameError};
+use crate::pki::hex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -35,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Vec<Attribute>>, NameError> {
 }
 
 /// Writes RFC 4514 text.
-pub(super) fn write(rdns: &[DecodedRdn], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn write(rdns: &[DecodedRdn<'_>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (position, rdn) in rdns.iter().rev().enumerate() {
         if position > 0 {
             f.write_char(',')?;
@@ -45,9 +46,13 @@ pub(super) fn write(rdns: &[DecodedRdn], f: &mut fmt::Formatter<'_>) -> fmt::Res
                 f.write_char('+')?;
             }
             match (attribute.keyword(), attribute.text()) {
-                (Some(keyword), Some(text)) => write!(f, "{keyword}={}", escape(&text))?,
+                (Some(keyword), Some(text)) => {
+                    f.write_str(keyword)?;
+                    f.write_char('=')?;
+                    f.write_str(&escape(&text))?;
+                }
                 // RFC 4514 §2.4: a type without keyword is dotted, and its value hex.
-                _ => write!(f, "{}={}", attribute.oid, hex_value(attribute))?,
+                _ => write!(f, "{}={}", attribute.dotted(), hex_value(attribute))?,
             }
         }
     }
@@ -55,12 +60,11 @@ pub(super) fn write(rdns: &[DecodedRdn], f: &mut fmt::Formatter<'_>) -> fmt::Res
 }
 
 /// `#` and the hex of the value's DER.
-pub(super) fn hex_value(attribute: &DecodedAttribute) -> String {
-    attribute.der.iter().fold("#".to_owned(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+pub(super) fn hex_value(attribute: &DecodedAttribute<'_>) -> String {
+    let mut text = "#".to_owned();
+    // Writing to a String does not fail.
+    let _ = hex::write(attribute.der, &mut text);
+    text
 }
 
 fn parse_rdn(rdn: &str, form: Form) -> Result<Vec<Attribute>, NameError> {
