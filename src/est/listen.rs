@@ -5,14 +5,14 @@ use std::{convert::Infallible, future::Future, io, net::IpAddr, sync::Arc, time:
 use futures::FutureExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use rustls::{HandshakeKind, KeyLog, ServerConfig};
+use rustls::{HandshakeKind, KeyLog, ServerConfig, server::Acceptor};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     binding::{self, MasterSecret},
@@ -276,8 +276,9 @@ impl<R: Registrar> Front<R> {
         let secret = Arc::new(MasterSecret::default());
         let mut config = self.tls.clone();
         config.key_log = Arc::clone(&secret) as Arc<dyn KeyLog>;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let mut stream = acceptor.accept(Tap::new(stream)).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Tap::new(stream)).await?;
+        config.ignore_client_order = tls::our_order_holds(start.client_hello().cipher_suites());
+        let mut stream = start.into_stream(Arc::new(config)).await?;
         let heard = stream.get_mut().0.close();
 
         let session = stream.get_ref().1;

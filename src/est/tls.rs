@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::{
-    ServerConfig,
+    CipherSuite, ServerConfig,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
     sign::CertifiedKey,
@@ -38,7 +38,15 @@ impl ResolvesServerCert for CurrentIdentity {
 
 /// TLS 1.2 and 1.3, HTTP/1.1, client certificates of any kind but not demanded, resumption.
 pub(super) fn server_config(identity: Arc<CurrentIdentity>) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut provider = aws_lc_rs::default_provider();
+    // With equal strength for a certificate's sake, SHA-256 has instructions of its own in most processors, SHA-384 has none.
+    provider.cipher_suites.sort_by_key(|suite| {
+        suite
+            .suite()
+            .as_str()
+            .is_some_and(|name| name.ends_with("SHA384"))
+    });
+    let provider = Arc::new(provider);
     let verifier = AnyClientCertificate::new(provider.signature_verification_algorithms);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -46,7 +54,21 @@ pub(super) fn server_config(identity: Arc<CurrentIdentity>) -> Result<ServerConf
         .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
+    // An EST client comes back one connection after the other.
+    config.send_tls13_tickets = 1;
     Ok(config)
+}
+
+/// Whether our order of cipher suites holds for a client. One that has ChaCha20 first has no instructions for AES, and keeps its
+/// own order.
+pub(super) fn our_order_holds(offered: &[CipherSuite]) -> bool {
+    let is_chacha = |suite: &CipherSuite| {
+        let name = suite.as_str();
+        name.is_some_and(|name| name.contains("CHACHA20"))
+    };
+    // Names that do not exist are there to keep servers tolerant (RFC 8701).
+    let first = offered.iter().find(|suite| suite.as_str().is_some());
+    !first.is_some_and(is_chacha)
 }
 
 fn certified_key(identity: &ServerIdentity) -> Result<CertifiedKey, rustls::Error> {
@@ -75,6 +97,23 @@ mod tests {
             chain: vec![made.cert.der().to_vec()],
             key: Zeroizing::new(made.signing_key.serialize_der()),
         }
+    }
+
+    #[test]
+    fn a_client_without_instructions_for_aes_keeps_its_order() {
+        use CipherSuite::{
+            TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_256_GCM_SHA384,
+            TLS13_CHACHA20_POLY1305_SHA256, Unknown,
+        };
+        let (aes, chacha) = (TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256);
+        assert!(our_order_holds(&[aes, chacha]));
+        assert!(our_order_holds(&[]));
+        assert!(!our_order_holds(&[chacha, aes]));
+        assert!(!our_order_holds(&[Unknown(0x1a1a), chacha, aes]));
+        assert!(!our_order_holds(&[
+            TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            aes
+        ]));
     }
 
     #[test]
