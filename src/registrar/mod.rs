@@ -23,6 +23,7 @@ mod server_certificate;
 mod server_key;
 mod signer;
 pub mod socket;
+mod to_the_end;
 mod tokens;
 
 pub use crate::policy::authority_chain;
@@ -36,3 +37,4 @@ pub use local::{Issued, LocalRegistrar, Requester};
 pub use passwords::Passwords;
 pub use server_key::ServerPair;
 pub use signer::Signer;
+pub use to_the_end::ToTheEnd;

@@ -37,7 +37,7 @@ use crate::{
 /// Open connections; a front end needs one. Further ones are closed at once. Together with the number of requests in
 /// flight and the length of a frame this bounds what a hostile front end can make us hold.
 pub(super) const CONNECTIONS: usize = 4;
-/// How long a request may take; it is then dropped wherever it stands.
+/// How long a request may take; then its future is dropped, and whether it carries on is for the registrar to say.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// How long a front end that is finishing too may go on asking once `shutdown` has resolved.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
