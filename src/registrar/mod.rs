@@ -18,6 +18,7 @@ mod passwords;
 mod pending;
 mod register;
 mod registration_authority;
+mod reserved;
 mod retry;
 mod server_certificate;
 mod server_key;
