@@ -10,7 +10,7 @@ use crate::policy::{Reason, Refusal};
 
 /// How many enrolments are under way at the same time, those that nobody waits for any more among them. Each ends by itself:
 /// every call to the API server has its time.
-const UNDER_WAY: u32 = 2048;
+const UNDER_WAY: u32 = 1024;
 
 /// A registrar whose enrolments are not dropped with the future that asked for them.
 pub struct ToTheEnd<R> {
