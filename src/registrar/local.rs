@@ -10,7 +10,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
     Keyring, Passwords, Rejection, Signer, compiled::Compiled, fresh::Fresh, key_secret_name,
-    pace::Pace, reserved::Reserved, server_key::ServerPair, signer::random_serial,
+    pace::Pace, pending::Protection, reserved::Reserved, server_key::ServerPair,
+    signer::random_serial,
 };
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup},
@@ -38,6 +39,7 @@ pub struct LocalRegistrar {
     authorities: Fresh<CertificateAuthority, AuthorityRead>,
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
     pub(super) events: Arc<Events>,
+    pub(super) protection: Protection,
     pub(super) pace: Pace,
     pub(super) reserved: Reserved,
     pub(super) compiled: Compiled,
@@ -118,6 +120,7 @@ impl LocalRegistrar {
             password_secrets: Fresh::new(client.clone(), "read the password Secret", |secret| {
                 Passwords::from_secret(&secret).map(Arc::new)
             }),
+            protection: Protection::new(&client),
             client,
             fleet,
             keyring,
