@@ -35,7 +35,7 @@ pub use door::{
 };
 pub use keyring::{CaKey, Keyring, key_secret_name};
 pub use local::{Issued, LocalRegistrar, Requester};
-pub use passwords::Passwords;
+pub use passwords::{ACCEPTED, Passwords};
 pub use server_key::ServerPair;
 pub use signer::Signer;
 pub use to_the_end::ToTheEnd;
