@@ -192,9 +192,11 @@ apply_crds() {
 	kubectl apply --server-side --force-conflicts --filename crds/ | indent
 	kubectl wait --for=condition=Established --timeout=60s --filename crds/ >/dev/null
 	kubectl get namespace devicecert-system >/dev/null 2>&1 || kubectl create namespace devicecert-system | indent
-	# In a cluster of somebody's own the chart brings the policy that protects approvals.
-	[[ $1 == existing ]] || helm template devicecert-operator charts/devicecert-operator \
-		--show-only templates/approvalpolicy.yaml | kubectl apply --filename - | indent
+	# In a cluster of somebody's own the chart brings the policies that protect approvals and status. Here the operator is no
+	# ServiceAccount but the administrator.
+	[[ $1 == existing ]] || helm template devicecert-operator charts/devicecert-operator --namespace devicecert-system \
+		--set "statusPolicy.users={$(kubectl auth whoami --output 'jsonpath={.status.userInfo.username}')}" \
+		--show-only templates/approvalpolicy.yaml --show-only templates/statuspolicy.yaml | kubectl apply --filename - | indent
 }
 
 operator_arguments() {

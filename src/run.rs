@@ -24,7 +24,7 @@ use crate::{
     health,
     metrics::{Metrics, Page},
     registrar::{
-        Keyring, LocalRegistrar, ServerIdentity,
+        Keyring, LocalRegistrar, ServerIdentity, ToTheEnd,
         socket::{self, SocketError},
     },
 };
@@ -32,6 +32,9 @@ use front_metrics::FrontMetrics;
 
 /// How long the end of the process waits for audit events that are still to be written.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// How long enrolments that nobody waits for any more may take to finish at the end of the process.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// Why the operator ends.
 #[derive(Debug, thiserror::Error)]
@@ -189,10 +192,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             // The sender is dropped at the latest when the process ends.
             let _ = stopping.changed().await;
         };
+        let registrar = Arc::new(ToTheEnd::new(registrar));
         front.spawn(async move {
-            if let Err(error) = entrance.serve(registrar, identity, page, stopped).await {
+            let served = entrance.serve(registrar.clone(), identity, page, stopped);
+            if let Err(error) = served.await {
                 tracing::error!(%error, "the way to the registrar is closed");
             }
+            registrar.finish(FINISH).await;
             "the way to the registrar"
         });
     }
@@ -249,7 +255,7 @@ impl Entrance {
     /// Serves until `stopped` resolves, and finishes what is under way.
     async fn serve(
         self,
-        registrar: Arc<LocalRegistrar>,
+        registrar: Arc<ToTheEnd<LocalRegistrar>>,
         identity: watch::Receiver<Option<Arc<ServerIdentity>>>,
         page: Arc<Page>,
         stopped: impl Future<Output = ()> + Send,

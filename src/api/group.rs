@@ -310,7 +310,8 @@ pub struct EnrollmentRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// How often one device may get a certificate over EST within an hour.
+    /// How often one device may get a certificate over EST within an hour. Each replica of the operator counts for itself, and
+    /// from its own start: with two replicas it may be twice as many.
     #[serde(default = "sixty")]
     #[schemars(range(min = 1, max = 3600))]
     pub certificates_per_hour: i32,

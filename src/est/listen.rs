@@ -51,7 +51,7 @@ const PART_AFTER_FAILURES: usize = 16;
 /// handshake is refused with the alert `access_denied`; whether to send clients here at all is for readiness to say.
 ///
 /// A request that has been understood is carried out even if its client goes away, unless it takes longer than
-/// `limits.request_timeout`: then the registrar's future is dropped wherever it stands.
+/// `limits.request_timeout`: then the registrar's future is dropped, and whether it carries on is for the registrar to say.
 ///
 /// # Errors
 /// Only if TLS cannot be set up. Nothing that a client does ends the server.

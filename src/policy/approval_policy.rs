@@ -34,10 +34,20 @@ pub fn protects(
     policy: &ValidatingAdmissionPolicy,
     binding: &ValidatingAdmissionPolicyBinding,
 ) -> bool {
-    is_whole(policy).is_some_and(|whole| whole) && is_bound(binding).is_some_and(|bound| bound)
+    is_whole(policy) && is_bound(binding)
 }
 
-fn is_whole(policy: &ValidatingAdmissionPolicy) -> Option<bool> {
+/// Whether the policy holds for every DeviceIdentity and asks what [`EXPRESSION`] asks.
+pub fn is_whole(policy: &ValidatingAdmissionPolicy) -> bool {
+    holds_everywhere(policy).unwrap_or(false)
+}
+
+/// Whether the binding makes the policy deny, everywhere.
+pub fn is_bound(binding: &ValidatingAdmissionPolicyBinding) -> bool {
+    denies_everywhere(binding).unwrap_or(false)
+}
+
+fn holds_everywhere(policy: &ValidatingAdmissionPolicy) -> Option<bool> {
     let spec = policy.spec.as_ref()?;
     let matched = spec.match_constraints.as_ref()?;
     let [rule] = matched.resource_rules.as_deref()? else {
@@ -81,7 +91,7 @@ fn is_whole(policy: &ValidatingAdmissionPolicy) -> Option<bool> {
     )
 }
 
-fn is_bound(binding: &ValidatingAdmissionPolicyBinding) -> Option<bool> {
+fn denies_everywhere(binding: &ValidatingAdmissionPolicyBinding) -> Option<bool> {
     let spec = binding.spec.as_ref()?;
     let denies = spec
         .validation_actions

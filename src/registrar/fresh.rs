@@ -12,7 +12,10 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use kube::{Api, Client, Resource, ResourceExt, core::NamespaceResourceScope};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{ClusterResourceScope, NamespaceResourceScope},
+};
 use serde::de::DeserializeOwned;
 
 use crate::cluster::ApiError;
@@ -36,31 +39,43 @@ struct Version<T> {
 /// Fresh reads of one kind, each turned into what decisions need.
 pub(super) struct Fresh<K, T> {
     client: Client,
+    api: fn(Client, &str) -> Api<K>,
     what: &'static str,
     prepare: fn(K) -> T,
     reads: Mutex<Reads<T>>,
 }
 
-impl<K, T> Fresh<K, T>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+impl<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>, T> Fresh<K, T> {
     /// `what` completes the sentence "could not read …".
     pub(super) fn new(client: Client, what: &'static str, prepare: fn(K) -> T) -> Self {
         Self {
             client,
+            api: Api::namespaced,
             what,
             prepare,
-            reads: Mutex::new(HashMap::new()),
+            reads: Mutex::default(),
         }
     }
+}
 
+impl<K: Resource<Scope = ClusterResourceScope, DynamicType = ()>, T> Fresh<K, T> {
+    /// For a kind that lives in no namespace; [`Self::get`] wants an empty one.
+    pub(super) fn of_cluster(client: Client, what: &'static str, prepare: fn(K) -> T) -> Self {
+        Self {
+            client,
+            api: |client, _| Api::all(client),
+            what,
+            prepare,
+            reads: Mutex::default(),
+        }
+    }
+}
+
+impl<K, T> Fresh<K, T>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
     /// The object as it was at most a second ago; `None` if there was none. A read that differs from the version that a
     /// watch has seen (`known`) is repeated, so that nobody waits for what has already happened.
     pub(super) async fn get(
@@ -90,7 +105,7 @@ where
         if reads.len() >= REMEMBERED {
             reads.retain(|_, (sent, _)| sent.elapsed() < FRESH);
         }
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api = (self.api)(self.client.clone(), namespace);
         let (what, prepare, name) = (self.what, self.prepare, name.to_string());
         let read = async move {
             match api.get_opt(&name).await {

@@ -10,7 +10,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use super::{
     Keyring, Passwords, Rejection, Signer, compiled::Compiled, fresh::Fresh, key_secret_name,
-    pace::Pace, server_key::ServerPair, signer::random_serial,
+    pace::Pace, pending::Protection, reserved::Reserved, server_key::ServerPair,
+    signer::random_serial,
 };
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup},
@@ -38,7 +39,9 @@ pub struct LocalRegistrar {
     authorities: Fresh<CertificateAuthority, AuthorityRead>,
     password_secrets: Fresh<Secret, Result<Arc<Passwords>, Refusal>>,
     pub(super) events: Arc<Events>,
+    pub(super) protection: Protection,
     pub(super) pace: Pace,
+    pub(super) reserved: Reserved,
     pub(super) compiled: Compiled,
     pub(super) server: RwLock<Option<Arc<ServerPair>>>,
 }
@@ -117,6 +120,7 @@ impl LocalRegistrar {
             password_secrets: Fresh::new(client.clone(), "read the password Secret", |secret| {
                 Passwords::from_secret(&secret).map(Arc::new)
             }),
+            protection: Protection::new(&client),
             client,
             fleet,
             keyring,
@@ -124,6 +128,7 @@ impl LocalRegistrar {
             counters,
             events,
             pace: Pace::default(),
+            reserved: Reserved::default(),
             compiled: Compiled::default(),
             server: RwLock::default(),
             audit,
@@ -256,6 +261,7 @@ impl LocalRegistrar {
             signer,
             now,
         } = self.decide(device, requester, asked, Purpose::New).await?;
+        let _reservation = self.reserve(asked.key(), device).await?;
         let certificate = signer.sign(&grant, random_serial()?, now)?;
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let recording = Recording {

@@ -18,11 +18,13 @@ mod passwords;
 mod pending;
 mod register;
 mod registration_authority;
+mod reserved;
 mod retry;
 mod server_certificate;
 mod server_key;
 mod signer;
 pub mod socket;
+mod to_the_end;
 mod tokens;
 
 pub use crate::policy::authority_chain;
@@ -33,6 +35,7 @@ pub use door::{
 };
 pub use keyring::{CaKey, Keyring, key_secret_name};
 pub use local::{Issued, LocalRegistrar, Requester};
-pub use passwords::Passwords;
+pub use passwords::{ACCEPTED, Passwords};
 pub use server_key::ServerPair;
 pub use signer::Signer;
+pub use to_the_end::ToTheEnd;

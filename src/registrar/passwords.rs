@@ -17,13 +17,19 @@ use crate::policy::{Reason, Refusal};
 const AT_ONCE: usize = 2;
 /// How many more may wait; others are asked to come back.
 const WAITING: usize = 64;
-/// The highest bcrypt cost that is accepted, so that one entry cannot occupy a core for minutes.
-const HIGHEST_COST: u32 = 14;
+/// The highest bcrypt cost that is accepted: one verification takes a core for about a quarter of a second. Anybody may ask
+/// for one, so a costlier hash would be a gift to whoever floods.
+const HIGHEST_COST: u32 = 12;
 
-/// The same for argon2: memory in KiB, passes, lanes.
+/// The same for argon2: memory in KiB, passes, lanes, and memory times passes.
 const MOST_MEMORY_KIB: u32 = 64 * 1024;
 const MOST_PASSES: u32 = 8;
 const MOST_LANES: u32 = 4;
+const MOST_WORK_KIB: u32 = 4 * MOST_MEMORY_KIB;
+
+/// What hashes are accepted, and how to make one.
+pub const ACCEPTED: &str = "make them with htpasswd -nB -C 10 USER (bcrypt, cost at most 12) or argon2 (at most 64 MiB, 8 passes, 4 \
+     lanes, and 256 MiB for memory times passes)";
 
 static WORKERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
 static QUEUE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE + WAITING));
@@ -103,7 +109,9 @@ fn is_affordable_argon2(text: &str) -> bool {
             .get_decimal(name)
             .is_none_or(|value| value <= limit)
     };
+    let number = |name: &str| hash.params.get_decimal(name).unwrap_or(1);
     text.starts_with("$argon2")
+        && number("m").saturating_mul(number("t")) <= MOST_WORK_KIB
         && most("m", MOST_MEMORY_KIB)
         && most("t", MOST_PASSES)
         && most("p", MOST_LANES)
@@ -165,9 +173,9 @@ impl Passwords {
             }
         }
         if passwords.users.is_empty() {
-            return Err(unavailable(
-                "has no user with a bcrypt or argon2 hash: make it with htpasswd -nB USER",
-            ));
+            return Err(unavailable(&format!(
+                "has no user with a hash that is accepted: {ACCEPTED}"
+            )));
         }
         Ok(passwords)
     }
@@ -271,6 +279,28 @@ mod tests {
                 .map(|_| ())
                 .unwrap_err();
             assert_eq!(refusal.reason, Reason::PasswordsUnavailable, "{file}");
+        }
+        // A hash may cost so much and no more, and who may not is told what to do.
+        let bcrypt = |cost: u32| format!("u:$2y${cost:02}${}", "a".repeat(53));
+        let argon2 = |m: u32, t: u32, p: u32| {
+            format!(
+                "u:$argon2id$v=19$m={m},t={t},p={p}$c2FsdHNhbHQ${}",
+                "A".repeat(43)
+            )
+        };
+        let read = |file: &str| Passwords::from_secret(&secret("auth", file)).map(drop);
+        for affordable in [bcrypt(12), argon2(65536, 4, 4), argon2(32768, 8, 1)] {
+            assert_eq!(read(&affordable), Ok(()), "{affordable}");
+        }
+        for costly in [
+            bcrypt(13),
+            argon2(65536, 5, 4),
+            argon2(65537, 1, 1),
+            argon2(1024, 9, 1),
+            argon2(1024, 1, 5),
+        ] {
+            let refusal = read(&costly).unwrap_err();
+            assert!(refusal.message.contains("cost at most 12"), "{refusal:?}");
         }
         let mut two = secret("a", "u:x");
         two.data

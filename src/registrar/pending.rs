@@ -4,15 +4,16 @@ use k8s_openapi::{
     api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::Api;
+use kube::Client;
 
 use super::{
     Rejection,
+    fresh::Fresh,
     local::{LocalRegistrar, Requester},
 };
 use crate::{
     api::{DeviceIdentity, DevicePhase, PendingRequest},
-    cluster::{self, ApiError, Outcome, patch_status},
+    cluster::{self, Outcome, patch_status},
     policy::{self, Asked, Device, Group, Reason, Statement, approval_policy, set_condition},
 };
 
@@ -58,32 +59,42 @@ impl LocalRegistrar {
 
     /// Where a person must approve, the cluster must let nobody else do it.
     pub async fn check_approval_is_protected(&self, group: &Group) -> Result<(), Rejection> {
-        if group.approval == crate::api::Approval::Automatic || self.approval_is_protected().await?
-        {
+        if group.approval == crate::api::Approval::Automatic || self.protection.holds().await? {
             return Ok(());
         }
         Err(approval_policy::missing(group).into())
     }
+}
 
-    async fn approval_is_protected(&self) -> Result<bool, Rejection> {
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client().clone());
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client().clone());
+/// Whether the cluster protects approvals, as of at most a second ago.
+pub(super) struct Protection {
+    policies: Fresh<ValidatingAdmissionPolicy, bool>,
+    bindings: Fresh<ValidatingAdmissionPolicyBinding, bool>,
+}
+
+impl Protection {
+    pub(super) fn new(client: &Client) -> Self {
+        let what = "read the admission policy";
+        Self {
+            policies: Fresh::of_cluster(client.clone(), what, |policy| {
+                approval_policy::is_whole(&policy)
+            }),
+            bindings: Fresh::of_cluster(client.clone(), what, |binding| {
+                approval_policy::is_bound(&binding)
+            }),
+        }
+    }
+
+    async fn holds(&self) -> Result<bool, Rejection> {
         let (policy, binding) = tokio::join!(
-            policies.get_opt(approval_policy::NAME),
-            bindings.get_opt(approval_policy::NAME)
+            self.policies.get("", approval_policy::NAME, None),
+            self.bindings.get("", approval_policy::NAME, None)
         );
-        let failed = |e| ApiError::new("read the admission policy", approval_policy::NAME, e);
-        let unreadable = |error: ApiError| match error.outcome() {
+        match (policy, binding) {
+            (Ok(policy), Ok(binding)) => Ok(policy.unwrap_or(false) && binding.unwrap_or(false)),
             // Without the right to read it nobody knows whether it is there.
-            Outcome::Forbidden => Ok(false),
-            _ => Err(Rejection::from(error)),
-        };
-        match (policy.map_err(failed), binding.map_err(failed)) {
-            (Ok(Some(policy)), Ok(Some(binding))) => {
-                Ok(approval_policy::protects(&policy, &binding))
-            }
-            (Ok(_), Ok(_)) => Ok(false),
-            (Err(error), _) | (_, Err(error)) => unreadable(error),
+            (Err(error), _) | (_, Err(error)) if error.outcome() == Outcome::Forbidden => Ok(false),
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
         }
     }
 }
@@ -126,5 +137,95 @@ fn pending_request(
             .collect(),
         requester: cut(requester.principal.to_string(), 256),
         requested_at: Time(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+    };
+
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn policy() -> Value {
+        json!({
+            "metadata": { "name": approval_policy::NAME, "resourceVersion": "1" },
+            "spec": {
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": ["devicecert.dev"], "apiVersions": ["*"], "operations": ["*"],
+                    "resources": ["deviceidentities"] }] },
+                "validations": [{ "expression": approval_policy::EXPRESSION }],
+            },
+        })
+    }
+
+    fn binding(action: &str) -> Value {
+        json!({
+            "metadata": { "name": approval_policy::NAME, "resourceVersion": "1" },
+            "spec": { "policyName": approval_policy::NAME, "validationActions": [action] },
+        })
+    }
+
+    fn error(code: u16) -> (u16, Value) {
+        let reason = if code == 404 { "NotFound" } else { "Other" };
+        let status = json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no" });
+        (code, status)
+    }
+
+    /// An API server that answers with these, and how often it was asked.
+    fn protection(
+        policy: (u16, Value),
+        binding: (u16, Value),
+    ) -> (Arc<Protection>, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = reads.clone();
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            counted.fetch_add(1, Relaxed);
+            let is_binding = request.uri().path().contains("policybindings");
+            let (code, answer) = if is_binding { &binding } else { &policy };
+            let body = Body::from(answer.to_string().into_bytes());
+            let answer = http::Response::builder().status(*code).body(body).unwrap();
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let protection = Protection::new(&Client::new(server, "default"));
+        (Arc::new(protection), reads)
+    }
+
+    #[tokio::test]
+    async fn one_read_of_policy_and_binding_serves_many_decisions() {
+        let (protection, reads) = protection((200, policy()), (200, binding("Deny")));
+        let decisions = (0..50).map(|_| protection.holds());
+        for holds in futures::future::join_all(decisions).await {
+            assert!(holds.unwrap());
+        }
+        assert!(protection.holds().await.unwrap());
+        assert_eq!(reads.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_weaker_or_not_for_us_to_read_protects_nothing() {
+        for (policy, binding) in [
+            ((200, policy()), (200, binding("Audit"))),
+            (error(404), (200, binding("Deny"))),
+            ((200, policy()), error(404)),
+            (error(403), (200, binding("Deny"))),
+            ((200, policy()), error(403)),
+        ] {
+            let (protection, _) = protection(policy, binding);
+            assert!(!protection.holds().await.unwrap());
+        }
+        let (protection, _) = protection((200, policy()), error(500));
+        assert_eq!(
+            protection.holds().await.unwrap_err().reason,
+            Reason::ApiUnavailable
+        );
     }
 }

@@ -265,5 +265,22 @@ permissions_are_these() {
 }
 check "the operator's permissions are exactly those in permissions.txt" permissions_are_these
 
+only_the_operator_writes_status() { # every Deployment's account, and nobody else but those who are listed
+	local file account
+	for file in default est all plain; do
+		account=$(kubectl create --dry-run=client --validate=false -o json -f "$scratch/$file.yaml" |
+			jq -r '(.items[]? // .) | select(.kind == "Deployment") | "system:serviceaccount:\(.metadata.namespace):\(.spec.template.spec.serviceAccountName)"')
+		grep -F "request.userInfo.username in [\"$account\"" "$scratch/$file.yaml" || { echo "$file: $account, which the pod runs as, may not write status" && return 1; }
+	done
+	! render --set statusPolicy.enabled=false | grep 'name: .*-status$' || { echo "statusPolicy.enabled=false leaves the policy there" && return 1; }
+}
+check "only the operator's account writes status" only_the_operator_writes_status
+
+odd_names_are_stored() { # the API server compiles the CEL of a policy when it is stored, not when it is checked
+	render --set 'statusPolicy.users={it'"'"'s "odd"}' --show-only templates/statuspolicy.yaml >"$scratch/status.yaml"
+	kubectl apply --filename "$scratch/status.yaml" --warnings-as-errors && kubectl delete --filename "$scratch/status.yaml"
+}
+check "API server: stores the policy for status, odd names and all" odd_names_are_stored
+
 ((failed == 0)) || die "$failed of the checks above failed"
 say "chart: all is well"

@@ -18,7 +18,7 @@ use crate::{
     cluster::{self, patch_metadata, patch_status},
     pki::Certificate,
     policy::{GroupKey, Reason, Refusal},
-    registrar::{Rejection, authority_chain},
+    registrar::{ACCEPTED, Rejection, authority_chain},
 };
 use decide::{Observed, decide};
 
@@ -185,8 +185,7 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
             return Err(Refusal::new(
                 Reason::PasswordsUnavailable,
                 format!(
-                    "the password Secret {} has hashes that are not accepted, in the lines {}: make them with htpasswd -nB USER \
-                     (bcrypt, cost at most 14) or argon2 (at most 64 MiB, 8 passes, 4 lanes). The other users can log in",
+                    "the password Secret {} has hashes that are not accepted, in the lines {}: {ACCEPTED}. The other users can log in",
                     rules.secret,
                     lines.join(", ")
                 ),

@@ -11,7 +11,7 @@
 //! This layout, and the kind [`super::message::UNSUPPORTED`] with a sentence as its body, hold for every version, so that
 //! two programs of different versions can say so to each other.
 
-use std::{io, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -28,7 +28,7 @@ pub(super) const VERSION: u8 = 1;
 pub(super) const REQUEST_LIMIT: usize = 128 * 1024;
 /// The longest frame from the controller, in bytes after the length.
 pub(super) const RESPONSE_LIMIT: usize = 256 * 1024;
-/// How long a frame may take from its first byte to its last, in either direction.
+/// How long a frame's length may take from its first byte on, and then the rest of it, in either direction.
 pub(super) const FRAME_TIME: Duration = Duration::from_secs(10);
 
 const LENGTH: usize = 4;
@@ -96,26 +96,67 @@ async fn read_within(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
 ) -> io::Result<Option<Frame>> {
+    match read_length_within(time, stream, limit).await? {
+        Some(length) => read_rest_within(time, stream, length).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// How many bytes follow in the next frame, or `None` at the end of the stream. Waits for the first byte as long as it takes.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_length(
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<Option<usize>> {
+    read_length_within(FRAME_TIME, stream, limit).await
+}
+
+/// The frame whose length was read.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_rest(
+    stream: &mut (impl AsyncRead + Unpin),
+    length: usize,
+) -> io::Result<Frame> {
+    read_rest_within(FRAME_TIME, stream, length).await
+}
+
+async fn read_length_within(
+    time: Duration,
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<Option<usize>> {
     let mut length = [0; LENGTH];
     let first = stream.read(&mut length).await?;
     if first == 0 {
         return Ok(None);
     }
-    let rest = async {
-        stream.read_exact(&mut length[first..]).await?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > limit {
-            let words = format!("a frame of {length} bytes; {limit} is the limit");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
-        }
-        let mut bytes = Zeroizing::new(vec![0; length]);
-        stream.read_exact(&mut bytes).await?;
-        Frame::parse(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-    };
-    timeout(time, rest)
+    in_time(time, stream.read_exact(&mut length[first..])).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > limit {
+        let words = format!("a frame of {length} bytes; {limit} is the limit");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+    }
+    Ok(Some(length))
+}
+
+async fn read_rest_within(
+    time: Duration,
+    stream: &mut (impl AsyncRead + Unpin),
+    length: usize,
+) -> io::Result<Frame> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    in_time(time, stream.read_exact(&mut bytes)).await?;
+    Frame::parse(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+async fn in_time<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(time, work)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map(Some)
 }
 
 /// Sends a frame.
@@ -131,9 +172,7 @@ async fn write_within(
     stream: &mut (impl AsyncWrite + Unpin),
     frame: &[u8],
 ) -> io::Result<()> {
-    timeout(time, stream.write_all(frame))
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    in_time(time, stream.write_all(frame)).await
 }
 
 #[cfg(test)]

@@ -34,10 +34,14 @@ use crate::{
     registrar::{Registrar, Rejection, ServerIdentity},
 };
 
-/// Open connections; a front end needs one. Further ones are closed at once. Together with the number of requests in
-/// flight and the length of a frame this bounds what a hostile front end can make us hold.
+/// Open connections; a front end needs one. Further ones are closed at once.
 pub(super) const CONNECTIONS: usize = 4;
-/// How long a request may take; it is then dropped wherever it stands.
+/// How many bytes the requests of one connection may cost while they are under way: 32 MiB for all connections. That is 512
+/// requests of 4 KiB, which is more than a device sends; where they are longer, fewer are read at a time.
+pub(super) const ROOM: usize = 8 * 1024 * 1024;
+/// For how long a connection takes its place at least, so that one who comes and goes fills no log.
+pub(super) const SHORTEST: Duration = Duration::from_millis(500);
+/// How long a request may take; then its future is dropped, and whether it carries on is for the registrar to say.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// How long a front end that is finishing too may go on asking once `shutdown` has resolved.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
@@ -49,7 +53,8 @@ type Identity = watch::Receiver<Option<Arc<ServerIdentity>>>;
 ///
 /// Nothing that is asked is believed: the registrar checks chains, passwords, CSRs and policy itself. Connections of
 /// other users are closed unread. Frames that are none, or too long, or too slow, end their connection and no other. At
-/// most 512 requests of a connection are under way; then its next frame is not read until one is done.
+/// most 512 requests of a connection are under way, or as many as may cost 8 MiB; then its next frame is not read until one
+/// is done.
 pub async fn serve(
     listener: UnixListener,
     est_uid: u32,
@@ -96,8 +101,20 @@ struct Desk<R> {
     refused: AtomicU64,
 }
 
-/// A frame to be sent, and the place among those in flight that it still takes.
-type Answer = (Zeroizing<Vec<u8>>, OwnedSemaphorePermit);
+/// A frame to be sent, and what its request still takes.
+type Answer = (Zeroizing<Vec<u8>>, Taken);
+
+/// A place among those in flight, and room.
+struct Taken {
+    _place: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What a request with a frame of this length makes us hold: the frame, what is read from it, and its answer, which is a
+/// few certificates of our own.
+pub(super) fn cost(length: usize) -> usize {
+    2 * length + 8 * 1024
+}
 
 impl<R: Registrar> Desk<R> {
     /// Whether the other end may speak. The log hears of the first refusal and of every thousandth.
@@ -119,6 +136,7 @@ impl<R: Registrar> Desk<R> {
     }
 
     async fn connection(self: Arc<Self>, stream: UnixStream) {
+        let shortest = sleep(SHORTEST);
         tracing::info!("the EST front end has connected");
         let (reader, writer) = stream.into_split();
         let (answers, outgoing) = mpsc::channel(IN_FLIGHT);
@@ -142,6 +160,7 @@ impl<R: Registrar> Desk<R> {
                 tracing::warn!(%error, "the connection with the EST front end was closed")
             }
         }
+        shortest.await;
     }
 
     async fn read(
@@ -151,14 +170,19 @@ impl<R: Registrar> Desk<R> {
         requests: &mut JoinSet<()>,
     ) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(IN_FLIGHT));
+        let room = Arc::new(Semaphore::new(ROOM));
         loop {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
-            let Some(frame) = frame::read(&mut reader, REQUEST_LIMIT).await? else {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let Some(length) = frame::read_length(&mut reader, REQUEST_LIMIT).await? else {
                 return Ok(());
             };
+            // Before anything is allocated.
+            let room = Arc::clone(&room).acquire_many_owned(cost(length) as u32);
+            let taken = Taken {
+                _place: place.map_err(io::Error::other)?,
+                _room: room.await.map_err(io::Error::other)?,
+            };
+            let frame = frame::read_rest(&mut reader, length).await?;
             while requests.try_join_next().is_some() {}
             if frame.version != VERSION {
                 let words = format!(
@@ -168,7 +192,7 @@ impl<R: Registrar> Desk<R> {
                 );
                 let answer = Response::Unsupported(words.clone()).encode(frame.id);
                 // The other end may have gone already.
-                let _ = answers.send((answer, place)).await;
+                let _ = answers.send((answer, taken)).await;
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
             let request = Request::decode(frame.kind, frame.body())
@@ -179,7 +203,7 @@ impl<R: Registrar> Desk<R> {
             requests.spawn(async move {
                 let answer = answer(registrar.as_ref(), id, request).await;
                 // The other end may have gone meanwhile.
-                let _ = answers.send((answer, place)).await;
+                let _ = answers.send((answer, taken)).await;
             });
         }
     }
@@ -205,7 +229,7 @@ async fn write(
                 }
             }
             answer = answers.recv() => match answer {
-                Some((frame, _place)) => frame::write(&mut writer, &frame).await?,
+                Some((frame, _taken)) => frame::write(&mut writer, &frame).await?,
                 None => return Ok(()),
             },
         }

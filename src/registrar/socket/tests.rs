@@ -1,6 +1,13 @@
 //! Both ends over real sockets, and peers that are neither.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -19,7 +26,7 @@ use super::{
     fuzz_message,
     message::{Request, Response},
     own_uid, serve,
-    server::CONNECTIONS,
+    server::{CONNECTIONS, ROOM, SHORTEST, cost},
 };
 use crate::{
     policy::Reason,
@@ -36,6 +43,8 @@ type Identity = Option<Arc<ServerIdentity>>;
 /// Answers with what it was asked; under the label `waits` only when the gate opens.
 struct Echo {
     gate: Semaphore,
+    /// How many wait.
+    waiting: AtomicUsize,
 }
 
 impl Registrar for Echo {
@@ -54,7 +63,11 @@ impl Registrar for Echo {
 
     async fn enroll(&self, request: EnrollmentRequest) -> Result<Enrolled, Rejection> {
         match request.label.as_deref() {
-            Some("waits") => self.gate.acquire().await.unwrap().forget(),
+            Some("waits") => {
+                self.waiting.fetch_add(1, Relaxed);
+                self.gate.acquire().await.unwrap().forget();
+                self.waiting.fetch_sub(1, Relaxed);
+            }
             Some("never") => return Err(reject(Reason::Suspended)),
             _ => {}
         }
@@ -114,6 +127,7 @@ impl Controller {
             path: dir.path().join("socket"),
             registrar: Arc::new(Echo {
                 gate: Semaphore::new(0),
+                waiting: AtomicUsize::new(0),
             }),
             identity: watch::channel(identity(b"first")).0,
             task: tokio::spawn(async {}),
@@ -148,13 +162,17 @@ impl Controller {
 
     /// A peer that may send what it likes, after its welcome.
     async fn stranger(&self) -> UnixStream {
-        let mut stream = UnixStream::connect(&self.path).await.unwrap();
-        assert!(matches!(next(&mut stream).await, Some(Response::Welcome)));
-        assert!(matches!(
-            next(&mut stream).await,
-            Some(Response::Identity(_))
-        ));
-        stream
+        // Others before it keep their places for a moment.
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            assert!(Instant::now() < deadline, "there is never room");
+            let mut stream = UnixStream::connect(&self.path).await.unwrap();
+            if let Some(Response::Welcome) = next(&mut stream).await {
+                let identity = next(&mut stream).await;
+                assert!(matches!(identity, Some(Response::Identity(_))));
+                return stream;
+            }
+        }
     }
 }
 
@@ -490,14 +508,55 @@ async fn connections_are_bounded() {
     let mut one_more = UnixStream::connect(&controller.path).await.unwrap();
     is_closed(&mut one_more).await;
     open.pop();
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let mut stream = UnixStream::connect(&controller.path).await.unwrap();
-        if let Some(Response::Welcome) = next(&mut stream).await {
-            break;
+    controller.stranger().await;
+}
+
+#[tokio::test]
+async fn what_the_requests_of_a_connection_take_is_bounded_and_all_are_answered() {
+    const REQUESTS: usize = 100;
+    let controller = Controller::start().await;
+    let front = controller.front().await;
+    let (mut reader, mut writer) = controller.stranger().await.into_split();
+    let longest = vec![7; REQUEST_LIMIT - 64];
+    let frame = Request::Enroll(Box::new(request("waits", &longest))).encode(1);
+    let most = ROOM / cost(frame.len() - 4);
+    assert!(most < REQUESTS / 2);
+    let mut flood = tokio::spawn(async move {
+        for _ in 0..REQUESTS {
+            writer.write_all(&frame).await.unwrap();
         }
-        assert!(Instant::now() < deadline, "there is never room again");
+        writer
+    });
+    let waiting = || controller.registrar.waiting.load(Relaxed);
+    until("as many are under way as there is room for", || {
+        waiting() == most
+    })
+    .await;
+    // It does not get rid of the others, and everybody else is served.
+    let stuck = timeout(Duration::from_millis(200), &mut flood).await;
+    assert!(stuck.is_err());
+    front.echo(b"csr").await;
+    assert_eq!(waiting(), most);
+
+    controller.registrar.gate.add_permits(REQUESTS);
+    for _ in 0..REQUESTS {
+        let answer = timeout(DEADLINE, frame::read(&mut reader, RESPONSE_LIMIT)).await;
+        answer.unwrap().unwrap().unwrap();
     }
+    flood.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_who_comes_and_goes_is_let_in_only_so_often() {
+    let controller = Controller::start().await;
+    let (began, mut welcomes) = (Instant::now(), 0);
+    while began.elapsed() < SHORTEST * 2 {
+        let mut stream = UnixStream::connect(&controller.path).await.unwrap();
+        welcomes += usize::from(matches!(next(&mut stream).await, Some(Response::Welcome)));
+    }
+    let rounds = began.elapsed().div_duration_f64(SHORTEST) as usize + 1;
+    assert!(welcomes <= rounds * CONNECTIONS, "{welcomes}");
+    controller.front().await.echo(b"csr").await;
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

@@ -1,9 +1,10 @@
 //! What the events say, and what they never say.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use devicecert::api::DeviceIdentity;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::{events, scene, until_events};
@@ -198,4 +199,40 @@ async fn a_rotated_log_goes_on_in_a_new_file() {
     .await;
     enroll("c").await;
     assert_eq!(until_events(&log, 1).await[0]["device"], "c");
+}
+
+#[tokio::test]
+async fn clients_that_hang_up_leave_no_certificate_without_its_event() {
+    const CLIENTS: u64 = 24;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit.jsonl");
+    let mut scene = scene(&["--audit-log", log.to_str().unwrap()]).await;
+    // Each hangs up at another moment, and an enrolment takes some hundred milliseconds.
+    let clients = (0..CLIENTS).map(|number| {
+        let user = &scene.user;
+        async move {
+            let csr = Device::new(&format!("d{number}")).csr();
+            let patience = Duration::from_millis(5 + number * 30);
+            let _ = tokio::time::timeout(patience, user.try_enroll("factory", &csr)).await;
+        }
+    });
+    futures::future::join_all(clients).await;
+    scene.operator.stop().await;
+
+    let mut recorded: Vec<String> = scene
+        .world
+        .api::<DeviceIdentity>()
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|device| Some(device.status?.certificate?.serial_number))
+        .collect();
+    let mut told: Vec<String> = events(&log)
+        .iter()
+        .filter_map(|event| Some(event["granted"]["serialNumber"].as_str()?.to_string()))
+        .collect();
+    recorded.sort();
+    told.sort();
+    assert_eq!(recorded, told);
 }

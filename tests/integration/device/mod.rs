@@ -1,6 +1,7 @@
 //! DeviceIdentities in the cluster: their Secrets, requests, renewals, and the words that explain why there is none.
 
 mod foreign;
+mod forged;
 mod groups;
 mod renewal;
 mod request;

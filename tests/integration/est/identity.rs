@@ -232,3 +232,46 @@ async fn an_expired_certificate_does_not_renew_and_the_device_shows_it() {
     scene.user.enroll("", &device.csr()).await.certificate();
     scene.world.until::<DeviceIdentity>("shelf", "True").await;
 }
+
+#[tokio::test]
+async fn of_devices_that_enrol_with_one_key_at_the_same_moment_one_gets_in() {
+    let scene = scene(open(), json!({})).await;
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for round in 0..3 {
+        let enrolments = (0..8).map(|number| {
+            let key = rcgen::KeyPair::from_pem(&key).unwrap();
+            let twin = Device {
+                id: format!("twin-{round}-{number}"),
+                key,
+            };
+            let user = &scene.user;
+            async move { user.enroll("", &twin.csr()).await }
+        });
+        let replies = futures::future::join_all(enrolments).await;
+        let (granted, refused): (Vec<_>, Vec<_>) =
+            replies.iter().partition(|reply| reply.status == 200);
+        // In the first round one wins; in the others the winner of the first has the key.
+        assert_eq!(granted.len(), usize::from(round == 0), "{replies:#?}");
+        for reply in refused {
+            reply.refuses(403, "KeyInUse", &["make a new key"]);
+        }
+    }
+    // A device that does not exist any more has no key.
+    let devices = scene.world.api::<DeviceIdentity>();
+    devices
+        .delete_collection(&Default::default(), &Default::default())
+        .await
+        .unwrap();
+    let heir = Device {
+        id: "heir".into(),
+        key: rcgen::KeyPair::from_pem(&key).unwrap(),
+    };
+    eventually("the key is free", CONVERGES, async || {
+        let reply = scene.user.enroll("", &heir.csr()).await;
+        match reply.status {
+            200 => Ok(()),
+            _ => Err(reply.body),
+        }
+    })
+    .await;
+}

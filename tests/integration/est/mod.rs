@@ -12,6 +12,7 @@ mod passwords;
 mod refusals;
 mod registration;
 mod renewal;
+mod resumption;
 mod rules;
 mod server;
 mod server_keygen;

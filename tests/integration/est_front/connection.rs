@@ -9,7 +9,7 @@ use rustls::{
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -19,6 +19,13 @@ use super::server::{Server, soon};
 #[derive(Clone)]
 pub struct Client {
     pub config: Arc<ClientConfig>,
+}
+
+/// A connection from an address of this machine, such as 127.0.0.7.
+pub async fn tcp_from(source: [u8; 4], address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(address).await
 }
 
 impl Client {
@@ -52,8 +59,17 @@ impl Client {
     }
 
     pub async fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
+        self.connect_from([127, 0, 0, 1], address).await
+    }
+
+    /// From another address of this machine, which is another source.
+    pub async fn connect_from(
+        &self,
+        source: [u8; 4],
+        address: SocketAddr,
+    ) -> io::Result<Connection> {
         soon(async {
-            let tcp = TcpStream::connect(address).await?;
+            let tcp = tcp_from(source, address).await?;
             let name = ServerName::try_from("localhost").unwrap();
             let stream = TlsConnector::from(Arc::clone(&self.config))
                 .connect(name, tcp)

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     certificates::{csr_base64, expired_stranger},
-    connection::{Client, Connection, get, post, post_with},
+    connection::{Client, Connection, get, post, post_with, tcp_from},
     server::{Server, soon, until},
 };
 
@@ -226,6 +226,43 @@ async fn a_flood_of_silent_connections_does_not_keep_a_client_out() {
         server.counters.connections_open() <= 50
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_thousand_slow_clients_from_several_places_do_not_keep_a_good_one_from_enrolling() {
+    // They are as slow as they like for as long as the test lasts.
+    let server = Server::with(Limits {
+        handshake_timeout: Duration::from_secs(50),
+        header_timeout: Duration::from_secs(50),
+        ..Limits::default()
+    })
+    .await;
+    let (client, mut slow) = (Client::new(&server), Vec::new());
+    for number in 0..400u16 {
+        let source = [127, 0, 0, 2 + (number % 2) as u8];
+        let mut connection = client.connect_from(source, server.address).await.unwrap();
+        connection.send("POST /.well-known/est/simpl").await;
+        slow.push(connection);
+    }
+    let mut stalled = Vec::new();
+    for number in 0..600u16 {
+        let source = [127, 0, 0, 4 + (number % 3) as u8];
+        let mut stream = tcp_from(source, server.address).await.unwrap();
+        stream.write_all(&[0x16, 0x03, 0x01, 0x02]).await.unwrap();
+        stalled.push(stream);
+    }
+    // A client that is not let in at once tries again.
+    let mut connection = soon(async {
+        loop {
+            if let Ok(connection) = client.connect(server.address).await {
+                return connection;
+            }
+        }
+    })
+    .await;
+    let request = post(ENROLL, &csr_base64("device-1"));
+    assert_eq!(connection.exchange(&request).await.status(), 200);
+    assert_eq!(client.ask(&server, get(CACERTS)).await.status(), 200);
 }
 
 #[tokio::test]

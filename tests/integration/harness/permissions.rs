@@ -1,4 +1,5 @@
-//! The operator's account: exactly the permissions that the Helm chart gives it, so that a missing one fails a test.
+//! The operator's account: exactly the permissions that the Helm chart gives it, so that a missing one fails a test, and the
+//! chart's policy that lets nobody but it and the tests write status.
 
 use std::{path::Path, sync::OnceLock, time::Duration};
 
@@ -74,8 +75,9 @@ async fn until_effective(client: &Client, devices: &str, keys: &str) {
 fn rendered() -> &'static [Value] {
     static RENDERED: OnceLock<Vec<Value>> = OnceLock::new();
     RENDERED.get_or_init(|| {
-        let values =
-            format!("watchNamespaces={{{DEVICES}}},keyNamespace={KEYS},crds.enabled=false");
+        let values = format!(
+            "watchNamespaces={{{DEVICES}}},keyNamespace={KEYS},crds.enabled=false,statusPolicy.users={{admin}}"
+        );
         let arguments = [
             "template",
             "operator",
@@ -85,8 +87,8 @@ fn rendered() -> &'static [Value] {
             "--set",
             &values,
         ];
-        let only =
-            ["serviceaccount", "rbac"].map(|name| format!("--show-only=templates/{name}.yaml"));
+        let only = ["serviceaccount", "rbac", "statuspolicy"]
+            .map(|name| format!("--show-only=templates/{name}.yaml"));
         let yaml = run(
             tool("helm"),
             arguments.into_iter().chain(only.iter().map(String::as_str)),
@@ -94,8 +96,8 @@ fn rendered() -> &'static [Value] {
         let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
         assert_eq!(
             objects.len(),
-            7,
-            "an account, three roles and three bindings"
+            9,
+            "an account, three roles and three bindings, a policy and its binding"
         );
         objects
     })
