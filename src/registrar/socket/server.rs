@@ -41,11 +41,13 @@ pub(super) const CONNECTIONS: usize = 4;
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// How long a front end that is finishing too may go on asking once `shutdown` has resolved.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+/// How long one that asks nothing is waited for then: a device that is just sending its request still gets its answer.
+const LINGER: Duration = Duration::from_millis(500);
 
 type Identity = watch::Receiver<Option<Arc<ServerIdentity>>>;
 
 /// Serves `registrar` to the user `est_uid`, and tells it each new `identity`, until `shutdown` resolves and the front end
-/// has gone, at most 10 s later.
+/// has gone or asks nothing more, at most 10 s later.
 ///
 /// Nothing that is asked is believed: the registrar checks chains, passwords, CSRs and policy itself. Connections of
 /// other users are closed unread. Frames that are none, or too long, or too slow, end their connection and no other. At
@@ -57,9 +59,11 @@ pub async fn serve(
     identity: Identity,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let (stop, stopping) = watch::channel(());
     let desk = Arc::new(Desk {
         registrar,
         identity,
+        stopping,
         est_uid,
         refused: AtomicU64::new(0),
     });
@@ -82,6 +86,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    drop(stop);
     let finished = timeout(SHUTDOWN_TIME, async {
         while connections.join_next().await.is_some() {}
     });
@@ -92,6 +97,8 @@ pub async fn serve(
 struct Desk<R> {
     registrar: Arc<R>,
     identity: Identity,
+    /// Its sender is dropped when the controller stops.
+    stopping: watch::Receiver<()>,
     est_uid: u32,
     refused: AtomicU64,
 }
@@ -156,9 +163,11 @@ impl<R: Registrar> Desk<R> {
                 .acquire_owned()
                 .await
                 .map_err(io::Error::other)?;
-            let Some(frame) = frame::read(&mut reader, REQUEST_LIMIT).await? else {
-                return Ok(());
+            let frame = tokio::select! {
+                frame = frame::read(&mut reader, REQUEST_LIMIT) => frame?,
+                () = self.stopped_and_idle(&places) => None,
             };
+            let Some(frame) = frame else { return Ok(()) };
             while requests.try_join_next().is_some() {}
             if frame.version != VERSION {
                 let words = format!(
@@ -182,6 +191,14 @@ impl<R: Registrar> Desk<R> {
                 let _ = answers.send((answer, place)).await;
             });
         }
+    }
+
+    /// Resolves when the controller stops, and nothing has been asked or is under way for a moment.
+    async fn stopped_and_idle(&self, places: &Semaphore) {
+        while self.stopping.clone().changed().await.is_ok() {}
+        // All but the place of the frame that is awaited. The semaphore is never closed.
+        let _ = places.acquire_many(IN_FLIGHT as u32 - 1).await;
+        sleep(LINGER).await;
     }
 }
 
