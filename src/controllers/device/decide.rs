@@ -116,9 +116,11 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
         DeviceState::Active => {}
     }
     if observed.device.origin == Origin::Outside {
-        // Its enrolment is under way and will write the status; a write now would only be in its way.
+        // Its enrolment is under way and will write the status; a write now would only be in its way. One that waits for a
+        // person has done so, and what the person decides is told at once.
         if let Some(until) = observed.enrolling_until.filter(|until| now < *until)
             && observed.device.current.is_none()
+            && observed.pending.is_none()
         {
             return Plan::Look(until);
         }
