@@ -80,6 +80,10 @@ async fn a_printed_token_enrols_its_device_with_curl() {
     fs::write(dir.path().join("csr"), Device::new("pump-9").csr()).unwrap();
     let refused = run_in(dir.path(), &bearer).unwrap_err();
     assert!(refused.contains("TokenConsumed"), "{refused}");
+    // For whom a token is, and who has used it, is in the list.
+    let listed = scene.world.kubectl(&["get", "det"]);
+    let line = listed.lines().find(|line| line.contains("pump-[0-9]"));
+    assert!(line.is_some_and(|line| line.contains("pump-8")), "{listed}");
 }
 
 #[tokio::test]
