@@ -204,10 +204,7 @@ fn what_a_person_decides_is_told_at_once_also_of_a_device_that_has_just_register
     waiting.secret = SecretState::NotWanted;
     waiting.enrolling_until = Some(at(5));
     waiting.pending = Some(key);
-    assert_eq!(
-        ready(&decide(&waiting, at(1))),
-        (DevicePhase::PendingApproval, "PendingApproval".into())
-    );
+    assert_eq!(decide(&waiting, at(1)), Plan::Look(at(5)));
     waiting.device.approval = Some(Approved {
         decision: ApprovalDecision::Denied,
         key,
