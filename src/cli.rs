@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod election;
+mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -17,7 +18,7 @@ use crate::{
     policy::Labels,
 };
 use arguments::{ClusterArgs, EstListenArgs, EstServerArgs, MetricsArgs, SocketArgs};
-pub use arguments::{LogArgs, LogFormat};
+pub use log::{LogArgs, LogFormat, LogLevel, LogLevelError};
 
 /// Gives every device a certificate for its whole life.
 #[derive(Debug, Parser)]
@@ -387,6 +388,7 @@ mod tests {
             (&["--watch-namespace=a", "--est-default=b/g"], "not watched"),
             (&["--watch-namespace=devicecert-system"], "of their own"),
             (&["--concurrency=0"], "1..=512"),
+            (&["--log-level=loud"], "write error, warn, info"),
             (&["--renew-deadline=15s"], "shorter than --lease-duration"),
             (&["--retry-period=9s"], "a second try"),
             (&["--audit-log="], "name a file, stdout or none"),

@@ -47,10 +47,8 @@ use std::{error::Error, path::Path, time::Duration};
 /// In words for the terminal.
 pub fn start((log, job): (cli::LogArgs, Result<cli::Job, String>)) -> Result<(), Box<dyn Error>> {
     let (format, level) = log.format_and_level();
-    let filter = tracing_subscriber::EnvFilter::try_new(level)
-        .map_err(|e| format!("--log-level {level}: {e}"))?;
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(level.filter())
         .with_writer(std::io::stderr)
         // Colours are for people at a terminal.
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));

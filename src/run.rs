@@ -3,6 +3,7 @@
 
 mod front;
 mod front_metrics;
+mod namespaces;
 
 pub use front::front;
 
@@ -47,6 +48,16 @@ pub enum RunError {
     /// The configuration of the API server is unusable.
     #[error("the Kubernetes client cannot be made: {0}")]
     Client(#[source] kube::Error),
+    /// A namespace in the arguments does not exist.
+    #[error(
+        "there is no namespace {name}, which {flag} names: create it (kubectl create namespace {name}), or correct {flag}"
+    )]
+    Namespace {
+        /// The namespace.
+        name: String,
+        /// The flag that names it.
+        flag: &'static str,
+    },
     /// A port cannot be had.
     #[error(
         "cannot listen on {address} for {what} ({source}): stop what uses that port, or choose another with {flag}"
@@ -102,6 +113,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         Arc::new(move |resource, verb| count_writes.wrote(resource, verb)),
     )
     .map_err(RunError::Client)?;
+    namespaces::check(&clients.calls, &config.namespaces, &config.key_namespace).await?;
     let (events, event_writer) = Events::new(clients.calls.clone());
     let events = Arc::new(events);
     let (fleet, feeds, keys) = Fleet::watch(

@@ -22,9 +22,10 @@ use super::shared::LocalRef;
     doc = "An EnrollmentToken lets one device enrol once. Make it with: kubectl devicecert token --group GROUP --id ID. The object holds only a hash of the token.",
     printcolumn(name = "Group", type_ = "string", json_path = ".spec.groupRef.name"),
     printcolumn(name = "ID", type_ = "string", json_path = ".spec.registrationId"),
-    printcolumn(name = "Pattern", type_ = "string", json_path = ".spec.registrationIdPattern", priority = "1"),
+    printcolumn(name = "Pattern", type_ = "string", json_path = ".spec.registrationIdPattern"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt"),
     printcolumn(name = "Consumed-By", type_ = "string", json_path = ".status.consumed.registrationId"),
+    printcolumn(name = "Consumed-At", type_ = "string", json_path = ".status.consumed.at", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')").message("metadata.name is a part of the token: use at most 63 characters without dots"),
 )]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{audit::AuditArgs, election::ElectionArgs};
 use crate::{est::LimitArgs, pki::Lifespan, policy::GroupKey};
@@ -123,44 +123,6 @@ pub struct MetricsArgs {
         default_value = "0.0.0.0:9090"
     )]
     pub(super) metrics_listen: SocketAddr,
-}
-
-/// The log.
-#[derive(Debug, Args)]
-pub struct LogArgs {
-    /// How log lines look.
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "DEVICECERT_LOG_FORMAT",
-        default_value = "text"
-    )]
-    pub(super) log_format: LogFormat,
-
-    /// What is logged: error, warn, info, debug or trace, or a tracing filter such as `info,kube=debug`.
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "DEVICECERT_LOG_LEVEL",
-        default_value = "info"
-    )]
-    pub(super) log_level: String,
-}
-
-impl LogArgs {
-    /// How lines look, and which there are.
-    pub fn format_and_level(&self) -> (LogFormat, &str) {
-        (self.log_format, &self.log_level)
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 fn label(text: &str) -> Result<(String, GroupKey), String> {

@@ -114,10 +114,14 @@ impl Wake {
             }
         }
         for group in fleet.groups() {
-            if group.metadata.namespace.as_deref() == Some(namespace)
-                && group.spec.authority_ref.name == name
-            {
+            if group.metadata.namespace.as_deref() != Some(namespace) {
+                continue;
+            }
+            let signs = group.spec.authority_ref.name == name;
+            if signs || lets_in(&group, name) {
                 let _ = bells.groups.send(ObjectRef::from_obj(group.as_ref())).await;
+            }
+            if signs {
                 // Not by way of the group alone: it may have read the authority before the watch showed it to anybody.
                 let key = GroupKey {
                     namespace: namespace.into(),
@@ -156,4 +160,17 @@ impl Wake {
             }
         }
     }
+}
+
+/// Whether an authority's certificates open a way into the group.
+fn lets_in(group: &EnrollmentGroup, authority: &str) -> bool {
+    let ways = &group.spec.authentication;
+    let bootstrap = ways
+        .bootstrap
+        .iter()
+        .flat_map(|rules| &rules.authority_refs);
+    let others = ways.registration_authorities.iter();
+    bootstrap
+        .chain(others.map(|rule| &rule.authority_ref))
+        .any(|reference| reference.name == authority)
 }

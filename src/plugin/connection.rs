@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
 use kube::{
     Api, Client, Resource,
     api::ListParams,
@@ -65,6 +65,19 @@ impl Connection {
     /// The objects of a kind in all namespaces.
     pub fn everywhere<K: Namespaced>(&self) -> Api<K> {
         Api::all(self.client.clone())
+    }
+
+    /// Says so if the namespace does not exist: its lists are as empty as those of one that does. A user who may not read
+    /// namespaces is believed.
+    pub async fn check_namespace(&self) -> Result<(), PluginError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.get_opt(&self.namespace).await {
+            Ok(None) => Err(PluginError::No(format!(
+                "there is no namespace {}: correct --namespace (kubectl get namespaces lists them)",
+                self.namespace
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub async fn get<K: Namespaced>(&self, name: &str) -> Result<K, ApiError> {

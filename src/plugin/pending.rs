@@ -24,6 +24,7 @@ pub(super) fn undecided(device: &DeviceIdentity) -> Option<&PendingRequest> {
 }
 
 pub(super) async fn run(connection: &Connection) -> Result<(), PluginError> {
+    connection.check_namespace().await?;
     let now = cluster::now();
     let mut waiting = list(&connection.here(), |device: DeviceIdentity| {
         let request = undecided(&device)?;

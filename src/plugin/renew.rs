@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{PluginError, connection::Connection};
 use crate::{
-    api::DeviceIdentity,
+    api::{DeviceIdentity, DeviceState},
     cluster::{self, ApiError},
 };
 
@@ -26,6 +26,11 @@ impl Renew {
         if device.spec.secret_name.is_none() && device.spec.request.is_none() {
             return Err(PluginError::Outside(name.into()));
         }
+        if let Some(why) = hindrance(&device) {
+            return Err(PluginError::No(format!(
+                "deviceidentity/{name} is not renewed: {why}"
+            )));
+        }
         // Whole seconds: the next one comes after any certificate that was issued until now.
         let next = cluster::now().checked_add(SignedDuration::from_secs(1));
         let patch =
@@ -40,5 +45,19 @@ impl Renew {
             connection.namespace
         );
         Ok(())
+    }
+}
+
+/// Why the operator would pass over the wish.
+fn hindrance(device: &DeviceIdentity) -> Option<&'static str> {
+    match device.spec.state {
+        DeviceState::Active => None,
+        DeviceState::Suspended => Some(
+            "it is Suspended, and gets no certificate until its spec.state is Active again; then renew it",
+        ),
+        DeviceState::Revoked => Some(
+            "it is Revoked, which is final: no certificate is issued to it any more. Delete it, and create it anew, if the device is \
+             to have one",
+        ),
     }
 }

@@ -34,6 +34,9 @@ struct Findings {
 impl Status {
     pub async fn run(self, connection: &Connection) -> Result<(), PluginError> {
         let mut findings = Findings::default();
+        if !self.all_namespaces {
+            connection.check_namespace().await?;
+        }
         self.look(
             connection,
             &mut findings,

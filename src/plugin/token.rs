@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 use super::{PluginError, connection::Connection};
 use crate::{
     api::{
-        DeviceIdentity, EnrollmentGroup, EnrollmentToken, EnrollmentTokenSpec, LocalRef,
-        Registration,
+        DeviceIdentity, DeviceState, EnrollmentGroup, EnrollmentToken, EnrollmentTokenSpec,
+        LocalRef, Registration,
     },
     cluster::{self, ApiError, Outcome},
     pki::Lifespan,
-    policy::{Group, RegistrationId, Token as Compiled, TokenText},
+    policy::{Device, Group, Origin, RegistrationId, Token as Compiled, TokenText},
 };
 
 /// Letters and digits that nobody mistakes for another: 32, so that a byte gives one without a bias.
@@ -28,8 +28,8 @@ pub(super) struct Token {
     group: String,
     #[command(flatten)]
     scope: Scope,
-    /// How long it may be used for the first time: a number with s, m, h, d, w or y.
-    #[arg(long, default_value = "24h")]
+    /// How long it may be used for the first time: a number with s, m, h, d, w or y, such as 30m, 24h or 7d.
+    #[arg(long, default_value = "24h", allow_hyphen_values = true)]
     ttl: Lifespan,
     /// The name of the EnrollmentToken; made up when absent.
     #[arg(long)]
@@ -67,9 +67,12 @@ impl Token {
             )));
         }
         let ttl = SignedDuration::from_secs(self.ttl.as_seconds());
-        let end = cluster::now()
-            .checked_add(ttl)
-            .map_err(|_| PluginError::Usage(format!("--ttl {} is too long", self.ttl)))?;
+        let end = cluster::now().checked_add(ttl).map_err(|_| {
+            PluginError::Usage(format!(
+                "--ttl {} ends after the year 9999: write, for example, 30m, 24h or 7d",
+                self.ttl
+            ))
+        })?;
         let object = self.object(&name, &text, end);
         Compiled::compile(&object)?;
         connection
@@ -116,26 +119,26 @@ impl Token {
         if let Some(id) = id {
             group.check_id(id)?;
         }
-        let Some(tokens) = &group.tokens else {
-            return Ok(vec![format!(
+        let mut warnings = Vec::new();
+        let registration = group.tokens.as_ref().map(|tokens| tokens.registration);
+        if registration.is_none() {
+            warnings.push(format!(
                 "EnrollmentGroup {namespace}/{name} has no authentication.tokens, so it takes no token: set it to {{}}"
-            )]);
+            ));
+        }
+        let Some(id) = id else { return Ok(warnings) };
+        let of_device = match connection.find::<DeviceIdentity>(&id.object_name()).await {
+            Ok(Some(device)) => check_device(&device, id, name)?,
+            Ok(None) if registration == Some(Registration::PreRegistered) => Some(format!(
+                "the group takes registered devices only (authentication.tokens.registration: PreRegistered), and there is no \
+                 DeviceIdentity {}: create it first",
+                id.object_name()
+            )),
+            // Who may not read devices may still make tokens.
+            Ok(None) | Err(_) => None,
         };
-        let (Registration::PreRegistered, Some(id)) = (tokens.registration, id) else {
-            return Ok(Vec::new());
-        };
-        let device = connection.find::<DeviceIdentity>(&id.object_name()).await;
-        let missing = matches!(device, Ok(None));
-        Ok(missing
-            .then(|| {
-                format!(
-                    "the group takes registered devices only (authentication.tokens.registration: PreRegistered), and there is no \
-                     DeviceIdentity {}: create it first",
-                    id.object_name()
-                )
-            })
-            .into_iter()
-            .collect())
+        warnings.extend(of_device);
+        Ok(warnings)
     }
 
     fn object(&self, name: &str, text: &TokenText, end: Timestamp) -> EnrollmentToken {
@@ -180,6 +183,36 @@ impl Token {
              curl … -H 'Authorization: Bearer TOKEN' …\n\n\
              To take it back: kubectl -n {namespace} delete enrollmenttoken {name}"
         );
+    }
+}
+
+/// Refuses a device that can never use a token of this group; the warning is about what can still change.
+fn check_device(
+    object: &DeviceIdentity,
+    id: &RegistrationId,
+    group: &str,
+) -> Result<Option<String>, PluginError> {
+    let device = Device::compile(object)?;
+    let no = |why: String| {
+        Err(PluginError::No(format!(
+            "no token was made, because the device {id} could never use it: {why}"
+        )))
+    };
+    if device.group != group {
+        return no(format!(
+            "it is registered in the EnrollmentGroup {0}: write --group {0}",
+            device.group
+        ));
+    }
+    if device.origin != Origin::Outside {
+        return no("the operator itself keeps its certificate valid, so it does not enrol".into());
+    }
+    match device.state {
+        DeviceState::Active => Ok(None),
+        DeviceState::Suspended => Ok(Some(format!(
+            "the device {id} is Suspended: the token is worth nothing until its spec.state is Active"
+        ))),
+        DeviceState::Revoked => no("it is Revoked, which is final".into()),
     }
 }
 

@@ -357,20 +357,7 @@ fn role_is_right(s: &Situation<'_>) -> Result<(), Refusal> {
             "the CSR asks for CA:TRUE: remove basicConstraints from it, this group certifies devices only".into(),
         ),
         Role::Leaf => Ok(()),
-        Role::Authority { path_length } => {
-            let room = s.authority.usable()?.path_length();
-            let below = path_length.unwrap_or(0);
-            match room {
-                Some(room) if room <= below => refuse(
-                    Reason::AuthorityNotAllowed,
-                    format!(
-                        "CertificateAuthority {}/{} has pathLength {room}, so it cannot certify a CA with pathLength {below}: let the                          group use an authority with more room",
-                        s.authority.namespace, s.authority.name
-                    ),
-                ),
-                _ => Ok(()),
-            }
-        }
+        Role::Authority { .. } => s.group.check_fits_below(s.authority),
     }
 }
 

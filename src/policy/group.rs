@@ -4,6 +4,7 @@ mod authentication;
 
 pub use authentication::{
     AuthorityRule, BootstrapRules, IdMapping, PasswordRules, TokenRules, UserRule,
+    passwords_missing,
 };
 
 use super::{

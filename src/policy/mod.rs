@@ -5,6 +5,7 @@
 mod allowed_names;
 pub mod approval_policy;
 mod attributes;
+mod authorities;
 mod authority;
 mod authorize;
 mod bootstrap;
@@ -41,7 +42,7 @@ pub use expression::{Expression, Variable};
 pub use grant::{Authority, Grant, server_grant};
 pub use group::{
     AuthorityRule, BootstrapRules, Group, IdMapping, PasswordRules, TokenRules, UserRule,
-    key_algorithm,
+    key_algorithm, passwords_missing,
 };
 pub use id_rule::IdRule;
 pub use key_holder::key_holder;

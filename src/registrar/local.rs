@@ -22,7 +22,7 @@ use crate::{
     pki::Certificate,
     policy::{
         Asked, Authority, Device, Grant, Group, GroupKey, Labels, Principal, Purpose, Reason,
-        Recording, Refusal, Situation, Standing, authority_not_found, authorize,
+        Recording, Refusal, Situation, Standing, authority_not_found, authorize, passwords_missing,
         read_authority_facts, record, renewal_time,
     },
 };
@@ -177,11 +177,7 @@ impl LocalRegistrar {
     ) -> Result<Arc<Passwords>, Rejection> {
         match self.password_secrets.get(namespace, secret, None).await? {
             Some(passwords) => Ok(passwords?),
-            None => Err(Refusal::new(
-                Reason::PasswordsUnavailable,
-                format!("the password Secret {namespace}/{secret} does not exist: create it, or correct passwords.secretRef"),
-            )
-            .into()),
+            None => Err(passwords_missing(namespace, secret).into()),
         }
     }
 

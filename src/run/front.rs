@@ -1,15 +1,24 @@
 //! The EST server alone: TLS and HTTP here, the registrar at the other end of a socket. No Kubernetes client, no CA key, no
 //! password file; the TLS key comes over the socket and stays in memory.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{RunError, front_metrics::FrontMetrics, listen, stop_signal};
-use crate::{cli::FrontConfig, est, health, metrics::Page, registrar::socket::RemoteRegistrar};
+use crate::{
+    cli::FrontConfig,
+    est, health,
+    metrics::Page,
+    policy::Reason,
+    registrar::{Registrar, ServerIdentity, socket::RemoteRegistrar},
+};
 
 /// Where Kubernetes puts a pod's credentials, unless it is told not to.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// How long to wait before what is served without a label is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Serves EST until a signal asks to stop, or a part ends.
 ///
@@ -44,6 +53,12 @@ pub async fn front(config: FrontConfig) -> Result<(), RunError> {
         line.keep().await;
         "the line to the controller"
     });
+    let (asking, known) = (registrar.clone(), identity.clone());
+    parts.spawn(async move {
+        learn_default(asking.as_ref(), known).await;
+        // There is nothing more to learn, and that is not the end of a part.
+        std::future::pending().await
+    });
     parts.spawn(async move {
         health::serve(metrics_listener, page, ready).await;
         "metrics"
@@ -72,4 +87,26 @@ pub async fn front(config: FrontConfig) -> Result<(), RunError> {
     drop(stop);
     while front.join_next().await.is_some() {}
     outcome
+}
+
+/// Asks for what is served without a label once the controller is there, so that devices get it while the controller is away
+/// although none has asked before. Under labels, the first device that asks does this.
+async fn learn_default(
+    registrar: &impl Registrar,
+    mut identity: watch::Receiver<Option<Arc<ServerIdentity>>>,
+) {
+    // The end of the line is the end of the process.
+    let _ = identity.wait_for(Option::is_some).await;
+    loop {
+        let answers = (
+            registrar.authorities(None).await.map(drop),
+            registrar.attributes(None).await.map(drop),
+        );
+        match answers {
+            (Ok(()), Ok(())) => return,
+            // Nothing is served there.
+            (Err(refusal), _) if refusal.reason == Reason::UnknownLabel => return,
+            _ => tokio::time::sleep(ASK_AGAIN).await,
+        }
+    }
 }

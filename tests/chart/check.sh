@@ -171,6 +171,17 @@ check "API server: takes the chart with every option" accepted "$scratch/all.yam
 check "API server: takes deploy/install" accepted "$scratch/plain.yaml"
 check "API server: takes deploy/samples" accepted deploy/samples
 
+# Only on a server of our own: what is taken over is deleted at the end.
+helm_takes_over_plain_manifests() {
+	local install=(helm install devicecert-operator "$chart" --namespace "$namespace" --set crds.enabled=false --set est.authority=default/factory-root)
+	kubectl apply -f "$scratch/plain.yaml" || return 1
+	! "${install[@]}" 2>"$scratch/refused" || { echo "helm install took over what is not its own" && return 1; }
+	grep -F 'invalid ownership metadata' "$scratch/refused" || return 1
+	"${install[@]}" --take-ownership && helm upgrade devicecert-operator "$chart" --namespace "$namespace" --reuse-values || return 1
+	helm uninstall devicecert-operator --namespace "$namespace"
+}
+[[ -z ${starting:-} ]] || check "API server: helm takes over deploy/install, as docs/operations.md says" helm_takes_over_plain_manifests
+
 crds_are_kept() {
 	local kept
 	kept=$(grep -c 'helm.sh/resource-policy: keep' "$scratch/default.yaml")

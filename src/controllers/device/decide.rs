@@ -116,9 +116,11 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
         DeviceState::Active => {}
     }
     if observed.device.origin == Origin::Outside {
-        // Its enrolment is under way and will write the status; a write now would only be in its way.
+        // Its enrolment is under way and will write the status; a write now would only be in its way. What a person decides
+        // about it is told at once.
         if let Some(until) = observed.enrolling_until.filter(|until| now < *until)
             && observed.device.current.is_none()
+            && !is_decided(observed)
         {
             return Plan::Look(until);
         }
@@ -195,6 +197,12 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
         statements: vec![certificate_ready()],
         again: Some(current.validity.not_after),
     }
+}
+
+/// Whether a person has decided about the request on record.
+fn is_decided(observed: &Observed) -> bool {
+    let approval = observed.device.approval.as_ref();
+    approval.is_some_and(|approval| observed.pending == Some(approval.key))
 }
 
 /// What is said of a device whose request waits for a person, or has just been decided.

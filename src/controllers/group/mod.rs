@@ -17,15 +17,19 @@ use crate::{
     api::{ConditionStatus, EnrollmentGroup, FINALIZER},
     cluster::{self, patch_metadata, patch_status},
     pki::Certificate,
-    policy::{GroupKey, Reason, Refusal},
+    policy::{GroupKey, Reason, Refusal, read_authority_facts},
     registrar::{ACCEPTED, Rejection, authority_chain},
 };
 use decide::{Observed, decide};
 
 /// The shortest time between two writes of a group's counts.
 const PACE: Duration = Duration::from_secs(10);
-/// How often a group is looked at without cause; its password Secret is read then.
+/// How often a group is looked at without cause.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How often one with passwords is: its Secret is read then. Whoever watches Secrets without a label watches all of the
+/// cluster, which is not for this operator to see.
+const PASSWORDS: Duration = Duration::from_secs(5);
 
 /// How often a group is looked at that gives out nothing: what hinders it may be nothing that is watched.
 const HINDERED: Duration = Duration::from_secs(5);
@@ -133,7 +137,13 @@ pub(super) fn reconcile(
             context.wake.devices_of_group(&context.fleet, &key).await;
         }
         let in_order = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
-        Ok(Action::requeue(if in_order { IDLE } else { HINDERED }))
+        Ok(Action::requeue(
+            match &group.spec.authentication.passwords {
+                _ if !in_order => HINDERED,
+                Some(_) => PASSWORDS,
+                None => IDLE,
+            },
+        ))
     }
     .boxed()
 }
@@ -159,7 +169,7 @@ async fn observe(
     ))
 }
 
-/// Why the group gives out nothing.
+/// Why the group gives out nothing, or one of its ways in is closed.
 async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rejection> {
     let compiled = context.registrar.compiled_group(group)?;
     let (authority, _) = context
@@ -167,6 +177,7 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
         .authority(&compiled.namespace, &compiled.authority)
         .await?;
     authority.usable()?;
+    compiled.check_fits_below(&authority)?;
     context
         .registrar
         .check_approval_is_protected(&compiled)
@@ -193,7 +204,12 @@ async fn hindrance(group: &EnrollmentGroup, context: &Context) -> Result<(), Rej
             .into());
         }
     }
-    Ok(())
+    // Watched, so that the group is woken by a change.
+    let watched = |name: &str| {
+        let authority = context.fleet.authority(&compiled.namespace, name)?;
+        Some(read_authority_facts(&authority))
+    };
+    Ok(compiled.check_ways_in(watched)?)
 }
 
 /// Where a group makes CAs: another group whose devices the same root certifies. Whoever lets devices in because the root

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Evidence,
+    applies::applies,
     credentials::{Authenticated, authenticate, find_authority, for_another},
     observed::Observed,
 };
@@ -26,19 +27,28 @@ pub(super) struct Judgement {
     pub id: Option<RegistrationId>,
     /// Whether the device is registered already.
     pub is_known: bool,
-    pub steps: Vec<(String, Result<(), Refusal>)>,
+    pub steps: Vec<(String, Outcome)>,
     pub grant: Option<Grant>,
     /// What the answer rests on.
     pub notes: Vec<String>,
+}
+
+/// What became of a step.
+pub(super) enum Outcome {
+    Passes,
+    /// The rule has nothing to do with this request.
+    DoesNotApply,
+    Refuses(Refusal),
 }
 
 impl Judgement {
     /// The server stops at the first refusal.
     pub fn verdict(&self) -> Result<(), &Refusal> {
         let refusals = || {
-            self.steps
-                .iter()
-                .filter_map(|(_, outcome)| outcome.as_ref().err())
+            self.steps.iter().filter_map(|(_, outcome)| match outcome {
+                Outcome::Refuses(refusal) => Some(refusal),
+                Outcome::Passes | Outcome::DoesNotApply => None,
+            })
         };
         let first = refusals().next();
         // A request that would wait finds no room where too many wait: then that is the answer.
@@ -67,8 +77,8 @@ impl Judgement {
     /// Notes a step; `None` is a refusal after which the server would look no further.
     fn step<T>(&mut self, name: &str, outcome: Result<T, Refusal>) -> Option<T> {
         let (value, outcome) = match outcome {
-            Ok(value) => (Some(value), Ok(())),
-            Err(refusal) => (None, Err(refusal)),
+            Ok(value) => (Some(value), Outcome::Passes),
+            Err(refusal) => (None, Outcome::Refuses(refusal)),
         };
         self.steps.push((name.into(), outcome));
         value
@@ -118,6 +128,17 @@ async fn look(
         return Ok(None);
     };
     judgement.principal = Some(authenticated.principal.clone());
+    if matches!(evidence, Evidence::User(_)) {
+        let passwords = observed.password_secret(&group).await?;
+        let name = "the group's password Secret exists";
+        if judgement.step(name, passwords).is_none() {
+            return Ok(None);
+        }
+        let complaint = observed.password_complaint();
+        judgement.notes.extend(
+            complaint.map(|words| format!("the operator says of the group's passwords: {words}")),
+        );
+    }
     let Some(csr) = judgement.step("the CSR can be used", csr) else {
         return Ok(None);
     };
@@ -222,9 +243,14 @@ fn apply_rules(
     };
     let rules = explain(&situation);
     let all_hold = rules.iter().all(|(_, outcome)| outcome.is_ok());
-    let rules = rules
-        .into_iter()
-        .map(|(name, outcome)| (name.to_string(), outcome));
+    let rules = rules.into_iter().map(|(name, outcome)| {
+        let outcome = match outcome {
+            Err(refusal) => Outcome::Refuses(refusal),
+            Ok(()) if applies(name, &situation) => Outcome::Passes,
+            Ok(()) => Outcome::DoesNotApply,
+        };
+        (name.to_string(), outcome)
+    });
     judgement.steps.extend(rules);
     match authorize(&situation) {
         Ok(grant) => judgement.grant = Some(grant),

@@ -1,7 +1,9 @@
 //! `kubectl devicecert explain`: what the EST server would answer, and why, without asking it.
 
+mod applies;
 mod credentials;
 mod judge;
+mod manifest;
 mod observed;
 mod report;
 
@@ -33,7 +35,7 @@ pub(super) struct Explain {
     /// The registration ID that you expect the request to be for: the answer says if it is for another.
     #[arg(long)]
     id: Option<String>,
-    /// A manifest of the group, used in place of the one in the cluster: to try a change before it is made.
+    /// A file with a manifest of the group, used in place of the one in the cluster: to try a change before it is made.
     #[arg(long)]
     file: Option<PathBuf>,
 }
@@ -89,12 +91,8 @@ impl Explain {
             return Ok(connection.get(&self.group).await?);
         };
         let text = String::from_utf8_lossy(&read(path)?).into_owned();
-        let mut group: EnrollmentGroup = serde_saphyr::from_str(&text).map_err(|e| {
-            PluginError::Usage(format!(
-                "{} is no manifest of one EnrollmentGroup: {e}",
-                path.display()
-            ))
-        })?;
+        let mut group = manifest::group_in(&text, &self.group)
+            .map_err(|why| PluginError::Usage(format!("{}: {why}", path.display())))?;
         group.metadata.name = Some(self.group.clone());
         group.metadata.namespace = Some(connection.namespace.clone());
         Ok(group)
@@ -112,10 +110,24 @@ impl Proof {
         }
         Ok(match (&self.user, &self.token) {
             (Some(user), _) => Evidence::User(user.clone()),
-            (None, Some(token)) => Evidence::Token(token.clone()),
+            (None, Some(token)) => Evidence::Token(token_name(token)?),
             (None, None) => Evidence::Nothing,
         })
     }
+}
+
+/// Refuses what is no name of an EnrollmentToken, without a word of it: it may be the token.
+fn token_name(text: &str) -> Result<String, PluginError> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=63).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.into());
+    }
+    Err(PluginError::Usage(
+        "--token takes the name of the EnrollmentToken object (lower case letters, digits and hyphens), not the token itself: in \
+         dct.NAME.SECRET it is NAME, and kubectl get enrollmenttokens lists them. What was typed may now be in the history of \
+         your shell"
+            .into(),
+    ))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PluginError> {

@@ -1,9 +1,10 @@
-//! What the cluster says that bears on the question. Reads no Secret.
+//! What the cluster says that bears on the question. Of Secrets it asks whether they exist, never what is in them.
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::Secret,
 };
 use kube::Api;
 
@@ -16,7 +17,9 @@ use crate::{
     cluster::{ApiError, Outcome},
     pki::{Certificate, Csr, Fingerprint},
     plugin::connection::{Connection, Namespaced, list},
-    policy::{KnownAuthority, Refusal, approval_policy, is_waiting},
+    policy::{
+        Group, KnownAuthority, Reason, Refusal, approval_policy, is_waiting, passwords_missing,
+    },
 };
 
 /// What the cluster says.
@@ -112,6 +115,46 @@ impl Observed {
     pub async fn token(&self, name: &str) -> Result<Option<EnrollmentToken>, ApiError> {
         let token: Option<EnrollmentToken> = self.connection.find(name).await?;
         Ok(token.filter(|token| token.metadata.deletion_timestamp.is_none()))
+    }
+
+    /// Whether the group's password Secret exists. Its contents are not asked for: what is wrong with them the group's
+    /// condition says, and a note repeats that.
+    pub async fn password_secret(
+        &mut self,
+        group: &Group,
+    ) -> Result<Result<(), Refusal>, ApiError> {
+        let Some(rules) = &group.passwords else {
+            return Ok(Ok(()));
+        };
+        let secrets: Api<Secret> =
+            Api::namespaced(self.connection.client.clone(), &group.namespace);
+        let found = secrets
+            .get_metadata_opt(&rules.secret)
+            .await
+            .map_err(|e| ApiError::new("look for the Secret", &rules.secret, e));
+        match found {
+            Ok(None) => return Ok(Err(passwords_missing(&group.namespace, &rules.secret))),
+            Ok(Some(_)) => {}
+            Err(error) if error.outcome() == Outcome::Forbidden => self.blind_spots.push(format!(
+                "whether the password Secret {} exists: you may not read it",
+                rules.secret
+            )),
+            Err(error) => return Err(error),
+        }
+        Ok(Ok(()))
+    }
+
+    /// What the operator says about the group's passwords, where they are not in order.
+    pub fn password_complaint(&self) -> Option<&str> {
+        let conditions = self
+            .group
+            .status
+            .iter()
+            .flat_map(|status| &status.conditions);
+        conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .find(|ready| ready.reason == Reason::PasswordsUnavailable.as_str())
+            .map(|ready| ready.message.as_str())
     }
 
     pub async fn claim(

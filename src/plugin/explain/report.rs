@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::judge::Judgement;
+use super::judge::{Judgement, Outcome};
 use crate::{est::http_status, pki::Role, plugin::words::printable};
 
 /// Every step, the verdict, and what would be certified.
@@ -37,8 +37,9 @@ fn write_all(out: &mut String, judgement: &Judgement) -> std::fmt::Result {
     writeln!(out)?;
     for (name, outcome) in &judgement.steps {
         match outcome {
-            Ok(()) => writeln!(out, "  pass  {name}")?,
-            Err(refusal) => {
+            Outcome::Passes => writeln!(out, "  pass  {name}")?,
+            Outcome::DoesNotApply => writeln!(out, "  n/a   {name}")?,
+            Outcome::Refuses(refusal) => {
                 writeln!(out, "  FAIL  {name}")?;
                 writeln!(out, "        {}", printable(&refusal.to_string()))?;
             }

@@ -8,7 +8,7 @@ use crate::{
     api::{self, Existing, Registration},
     pki::{Certificate, Fingerprint, Name, parse_pem_chain},
     policy::{
-        Expression, RegistrationId,
+        Expression, Reason, Refusal, RegistrationId,
         id_rule::{Misfit, whole_match},
         view,
     },
@@ -97,6 +97,16 @@ impl PasswordRules {
                 .iter()
                 .any(|rule| rule.name == user && rule.ids.is_match(id.folded()))
     }
+}
+
+/// That a group's password Secret does not exist.
+pub fn passwords_missing(namespace: &str, secret: &str) -> Refusal {
+    Refusal::new(
+        Reason::PasswordsUnavailable,
+        format!(
+            "the password Secret {namespace}/{secret} does not exist: create it, or correct passwords.secretRef"
+        ),
+    )
 }
 
 impl UserRule {

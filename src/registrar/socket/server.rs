@@ -45,11 +45,13 @@ pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// How long a front end that is finishing too may go on asking once `shutdown` has resolved.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+/// How long one that asks nothing is waited for then: a device that is just sending its request still gets its answer.
+const LINGER: Duration = Duration::from_millis(500);
 
 type Identity = watch::Receiver<Option<Arc<ServerIdentity>>>;
 
 /// Serves `registrar` to the user `est_uid`, and tells it each new `identity`, until `shutdown` resolves and the front end
-/// has gone, at most 10 s later.
+/// has gone or asks nothing more, at most 10 s later.
 ///
 /// Nothing that is asked is believed: the registrar checks chains, passwords, CSRs and policy itself. Connections of
 /// other users are closed unread. Frames that are none, or too long, or too slow, end their connection and no other. At
@@ -62,9 +64,11 @@ pub async fn serve(
     identity: Identity,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let (stop, stopping) = watch::channel(());
     let desk = Arc::new(Desk {
         registrar,
         identity,
+        stopping,
         est_uid,
         refused: AtomicU64::new(0),
     });
@@ -87,6 +91,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    drop(stop);
     let finished = timeout(SHUTDOWN_TIME, async {
         while connections.join_next().await.is_some() {}
     });
@@ -97,6 +102,8 @@ pub async fn serve(
 struct Desk<R> {
     registrar: Arc<R>,
     identity: Identity,
+    /// Its sender is dropped when the controller stops.
+    stopping: watch::Receiver<()>,
     est_uid: u32,
     refused: AtomicU64,
 }
@@ -172,14 +179,19 @@ impl<R: Registrar> Desk<R> {
         let places = Arc::new(Semaphore::new(IN_FLIGHT));
         let room = Arc::new(Semaphore::new(ROOM));
         loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let Some(length) = frame::read_length(&mut reader, REQUEST_LIMIT).await? else {
-                return Ok(());
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
+            let length = tokio::select! {
+                length = frame::read_length(&mut reader, REQUEST_LIMIT) => length?,
+                () = self.stopped_and_idle(&places) => None,
             };
+            let Some(length) = length else { return Ok(()) };
             // Before anything is allocated.
             let room = Arc::clone(&room).acquire_many_owned(cost(length) as u32);
             let taken = Taken {
-                _place: place.map_err(io::Error::other)?,
+                _place: place,
                 _room: room.await.map_err(io::Error::other)?,
             };
             let frame = frame::read_rest(&mut reader, length).await?;
@@ -206,6 +218,14 @@ impl<R: Registrar> Desk<R> {
                 let _ = answers.send((answer, taken)).await;
             });
         }
+    }
+
+    /// Resolves when the controller stops, and nothing has been asked or is under way for a moment.
+    async fn stopped_and_idle(&self, places: &Semaphore) {
+        while self.stopping.clone().changed().await.is_ok() {}
+        // All but the place of the frame that is awaited. The semaphore is never closed.
+        let _ = places.acquire_many(IN_FLIGHT as u32 - 1).await;
+        sleep(LINGER).await;
     }
 }
 

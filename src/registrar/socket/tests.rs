@@ -112,6 +112,7 @@ struct Controller {
     path: PathBuf,
     registrar: Arc<Echo>,
     identity: watch::Sender<Identity>,
+    stop: watch::Sender<()>,
     task: JoinHandle<()>,
     _dir: TempDir,
 }
@@ -130,6 +131,7 @@ impl Controller {
                 waiting: AtomicUsize::new(0),
             }),
             identity: watch::channel(identity(b"first")).0,
+            stop: watch::channel(()).0,
             task: tokio::spawn(async {}),
             _dir: dir,
         };
@@ -139,12 +141,15 @@ impl Controller {
 
     async fn again(&mut self, est_uid: u32) {
         let listener = bind(&self.path).await.unwrap();
+        let mut stopping = self.stop.subscribe();
         self.task = tokio::spawn(serve(
             listener,
             est_uid,
             self.registrar.clone(),
             self.identity.subscribe(),
-            std::future::pending(),
+            async move {
+                let _ = stopping.changed().await;
+            },
         ));
     }
 
@@ -496,6 +501,31 @@ async fn a_request_that_is_too_large_is_refused_before_it_is_sent() {
         .unwrap_err();
     assert_eq!(refused.reason, Reason::TooLarge);
     front.echo(b"csr").await;
+}
+
+#[tokio::test]
+async fn a_controller_that_stops_waits_for_what_is_under_way_and_for_no_front_end_that_asks_nothing()
+ {
+    let controller = Controller::start().await;
+    let front = controller.front().await;
+    let mut idle = controller.stranger().await;
+    let busy = tokio::spawn({
+        let registrar = front.registrar.clone();
+        async move { registrar.enroll(request("waits", b"late")).await }
+    });
+    front.echo(b"before").await;
+    let began = Instant::now();
+    controller.stop.send(()).unwrap();
+    is_closed(&mut idle).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
+    assert!(!busy.is_finished() && !controller.task.is_finished());
+    controller.registrar.gate.add_permits(1);
+    let Ok(Enrolled::Certificate(answer)) = busy.await.unwrap() else {
+        panic!("what was under way was not answered");
+    };
+    assert_eq!(answer, b"late");
+    controller.task.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8), "{began:?}");
 }
 
 #[tokio::test]

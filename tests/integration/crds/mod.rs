@@ -3,3 +3,4 @@
 mod cases;
 mod reading;
 mod rules;
+mod samples;

@@ -2,15 +2,117 @@
 
 use std::time::{Duration, Instant};
 
-use devicecert::api::{DeviceIdentity, EnrollmentGroup};
+use devicecert::api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::in_order;
-use crate::harness::{CONVERGES, RESTORED, World, authority, condition, device, eventually, group};
+use crate::harness::{
+    CONVERGES, PASSWORD, RESTORED, World, authority, condition, device, eventually, group,
+    htpasswd, password_secret,
+};
 
 /// Ten times the pace at which a group's counts are written.
 const COUNTED: Duration = Duration::from_secs(100);
+
+/// Much shorter than the time after which a group is looked at without cause.
+const PROMPT: Duration = Duration::from_secs(20);
+
+/// Waits until the group's Ready has this reason, and returns its message.
+async fn says(world: &World, group: &str, reason: &str) -> String {
+    eventually(format!("group {group} says {reason}"), PROMPT, async || {
+        let group: EnrollmentGroup = world.get(group).await;
+        let ready = condition(&group, "Ready");
+        match ready.filter(|ready| ready.reason == reason) {
+            Some(ready) => Ok(ready.message),
+            None => Err(format!("{:?}", condition(&group, "Ready"))),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_group_says_soon_that_a_way_in_is_closed_and_goes_on_with_the_others() {
+    let world = World::new().await;
+    let vendor =
+        json!({ "authentication": { "bootstrap": { "authorityRefs": [{ "name": "vendor" }] } } });
+    world.pki(vendor).await;
+    let line = json!([{ "authorityRef": { "name": "line" }, "subject": "CN=ra" }]);
+    let ras = json!({ "authentication": { "registrationAuthorities": line } });
+    world.create(group("ras", "ca", ras)).await;
+    let _operator = world.operator(&[]).await;
+    let message = says(&world, "g", "AuthorityNotFound").await;
+    assert!(
+        message.contains("authentication.bootstrap.authorityRefs names the CertificateAuthority")
+            && message.contains("vendor, which does not exist: create it"),
+        "{message}"
+    );
+    let message = says(&world, "ras", "AuthorityNotFound").await;
+    assert!(
+        message.contains("authentication.registrationAuthorities names"),
+        "{message}"
+    );
+    // The group as such is open.
+    world
+        .create(device("d", "g", json!({ "secretName": "d" })))
+        .await;
+    world.until::<DeviceIdentity>("d", "True").await;
+
+    for name in ["vendor", "line"] {
+        world
+            .create(authority(name, json!({ "selfSigned": {} })))
+            .await;
+    }
+    says(&world, "g", "GroupReady").await;
+    says(&world, "ras", "GroupReady").await;
+    world.delete::<CertificateAuthority>("vendor").await;
+    says(&world, "g", "AuthorityNotFound").await;
+}
+
+#[tokio::test]
+async fn a_group_says_soon_that_its_password_secret_is_gone_or_broken() {
+    let world = World::new().await;
+    let users = json!({ "authentication": { "passwords": { "secretRef": { "name": "users" } } } });
+    let secret = password_secret("users", &htpasswd(&[("u", PASSWORD)]));
+    world.create(secret.clone()).await;
+    world.pki(users).await;
+    let _operator = world.operator(&[]).await;
+    says(&world, "g", "GroupReady").await;
+    world.delete::<Secret>("users").await;
+    let message = says(&world, "g", "PasswordsUnavailable").await;
+    assert!(
+        message.contains("users does not exist: create it"),
+        "{message}"
+    );
+    world.create(secret).await;
+    says(&world, "g", "GroupReady").await;
+    world
+        .patch::<Secret>("users", json!({ "stringData": { "auth": "u:plain" } }))
+        .await;
+    says(&world, "g", "PasswordsUnavailable").await;
+}
+
+#[tokio::test]
+async fn a_group_says_that_its_authority_has_no_room_for_the_cas_that_it_makes() {
+    let world = World::new().await;
+    world.pki(json!({ "profile": { "isCA": true } })).await;
+    let _operator = world.operator(&[]).await;
+    let message = says(&world, "g", "AuthorityNotAllowed").await;
+    assert!(
+        message.contains("ca has pathLength 0, so it cannot certify a CA with pathLength 0: let"),
+        "{message}"
+    );
+    let roomy = json!({ "issuedBy": { "name": "root" }, "validity": "5y", "pathLength": 1 });
+    world.create(authority("roomy", roomy)).await;
+    world
+        .patch::<EnrollmentGroup>(
+            "g",
+            json!({ "spec": { "authorityRef": { "name": "roomy" } } }),
+        )
+        .await;
+    says(&world, "g", "GroupReady").await;
+}
 
 #[tokio::test]
 async fn a_disabled_group_issues_nothing_and_shows_when_its_first_device_expires() {

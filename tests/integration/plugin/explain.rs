@@ -4,13 +4,17 @@ use std::fs;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use devicecert::api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup};
+use k8s_openapi::api::core::v1::Secret;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa};
 use serde_json::{Value, json};
 
 use super::{file, plugin};
 use crate::{
     est::{Scene, open, scene},
-    harness::{CONVERGES, Device, Est, PASSWORD, device, eventually, group, run_in, split_pem},
+    harness::{
+        CONVERGES, Device, Est, PASSWORD, device, eventually, group, password_secret, run_in,
+        split_pem,
+    },
 };
 
 /// A scene, and a folder for what is asked.
@@ -364,4 +368,101 @@ async fn who_sees_only_the_namespace_gets_an_answer_that_says_what_it_did_not_lo
         "explain", "--group", "g", "--csr", &csr, "--user", "u", "--file", &manifest,
     ];
     assert!(plugin(world, &tried).printed().contains("verdict: granted"));
+}
+
+#[tokio::test]
+async fn rules_that_do_not_apply_are_told_from_those_that_hold() {
+    let ask = Question::of(open(), json!({})).await;
+    let (word, text) = ask.explained(&Device::new("cam-1").csr(), &["--user", "u"]);
+    assert_eq!(word, "granted");
+    for line in [
+        "  pass  the credentials may claim the ID\n",
+        "  n/a   an expired certificate is within the recovery window\n",
+        "  n/a   the CSR is bound to its TLS connection, where it must be\n",
+        "  n/a   the server may make keys, if it is asked to\n",
+        "  n/a   the key is of an allowed kind\n",
+        "  n/a   the credentials may replace a live certificate\n",
+        "  n/a   the group's own rules hold\n",
+        "  n/a   a person has approved the key, where one must\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let rule = json!({ "spec": { "rules": [{ "expression": "csr.commonName.startsWith('cam')" }], "approval": "Manual" } });
+    ask.scene.world.patch::<EnrollmentGroup>("g", rule).await;
+    let (_, text) = ask.explained(&Device::new("cam-1").csr(), &["--user", "u"]);
+    assert!(
+        text.contains("  pass  the group's own rules hold\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("  FAIL  a person has approved the key"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_password_secret_is_a_refusal_as_at_the_server() {
+    let ask = Question::of(open(), json!({})).await;
+    let csr = Device::new("cam-1").csr();
+    ask.scene.world.delete::<Secret>("users").await;
+    ask.agree_user(&csr, "PasswordsUnavailable").await;
+    let broken = password_secret("users", "u:plain\n");
+    ask.scene.world.create(broken).await;
+    eventually(
+        "the operator's complaint is repeated",
+        CONVERGES,
+        async || {
+            let (_, text) = ask.explained(&csr, &["--user", "u"]);
+            let words =
+                "the operator says of the group's passwords: the password Secret users has no user";
+            if text.contains(words) {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_secret_is_never_repeated() {
+    let ask = Question::of(json!({}), json!({ "authentication": { "tokens": {} } })).await;
+    let world = &ask.scene.world;
+    let csr = file(&ask.dir, "csr", Device::new("cam-1").csr());
+    let explain = |more: &[&str]| {
+        let question = ["explain", "--group", "g", "--csr", &csr];
+        plugin(world, &[&question, more].concat())
+    };
+    let made = plugin(world, &["token", "--group", "g", "--id", "cam-1"]);
+    let token = made.printed().trim();
+    let secret = token.rsplit('.').next().unwrap();
+    for text in [token, secret] {
+        let run = explain(&["--token", text]);
+        run.complains(&["--token takes the name of the EnrollmentToken object"]);
+        assert!(
+            !run.err.contains(secret) && !run.out.contains(secret),
+            "{run:?}"
+        );
+    }
+    let users = "apiVersion: v1\nkind: Secret\nmetadata: { name: users }\nstringData: { auth: 'u:$2y$05$hash' }\n---\n";
+    let manifest = |more: &str| {
+        format!(
+            "{users}apiVersion: devicecert.dev/v1alpha1\nkind: EnrollmentGroup\nmetadata: {{ name: g }}\nspec:\n  authorityRef: \
+             {{ name: ca }}\n  {more}\n"
+        )
+    };
+    let open = "authentication: { passwords: { secretRef: { name: users }, registration: Open } }";
+    for (more, words) in [
+        ("authentification: {}", "spec.authentification is no field"),
+        ("x: [", "is not YAML"),
+    ] {
+        let path = file(&ask.dir, "wrong.yaml", manifest(more));
+        let run = explain(&["--user", "u", "--file", &path]);
+        run.complains(&["wrong.yaml: ", words]);
+        assert!(!run.err.contains("hash"), "{run:?}");
+    }
+    let path = file(&ask.dir, "right.yaml", manifest(open));
+    let run = explain(&["--user", "u", "--file", &path]);
+    assert!(run.printed().contains("verdict: granted"), "{run:?}");
 }

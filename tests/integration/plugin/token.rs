@@ -8,7 +8,7 @@ use serde_json::json;
 use super::plugin;
 use crate::{
     est::scene,
-    harness::{Device, Facts, run_in},
+    harness::{Device, Facts, device, run_in},
 };
 
 #[tokio::test]
@@ -80,6 +80,10 @@ async fn a_printed_token_enrols_its_device_with_curl() {
     fs::write(dir.path().join("csr"), Device::new("pump-9").csr()).unwrap();
     let refused = run_in(dir.path(), &bearer).unwrap_err();
     assert!(refused.contains("TokenConsumed"), "{refused}");
+    // For whom a token is, and who has used it, is in the list.
+    let listed = scene.world.kubectl(&["get", "det"]);
+    let line = listed.lines().find(|line| line.contains("pump-[0-9]"));
+    assert!(line.is_some_and(|line| line.contains("pump-8")), "{listed}");
 }
 
 #[tokio::test]
@@ -136,5 +140,42 @@ async fn what_could_never_be_used_is_refused_or_warned_of() {
             .contains("DeviceIdentity cam-1: create it first"),
         "{}",
         unregistered.err
+    );
+    for ttl in ["-1h", "0s", "soon", "24 h", "1.5h"] {
+        let odd = token(&["--group", "g", "--id", "cam-1", "--ttl", ttl]);
+        assert_eq!(odd.code, 2, "{odd:?}");
+        let accepted = odd.err.contains("such as 30m, 24h") || odd.err.contains("at least 1s");
+        assert!(accepted, "{ttl}: {}", odd.err);
+    }
+    token(&["--group", "g", "--id", "cam-1", "--ttl", "9000y"])
+        .complains(&["write, for example, 30m"]);
+
+    // Devices that would be refused, token or not.
+    let world = &scene.world;
+    let kept = json!({ "secretName": "tls", "registrationId": "cam-2" });
+    world.create(device("cam-2", "g", kept)).await;
+    world.create(device("cam-3", "other", json!({}))).await;
+    world
+        .create(device("cam-4", "g", json!({ "state": "Revoked" })))
+        .await;
+    world
+        .create(device("cam-5", "g", json!({ "state": "Suspended" })))
+        .await;
+    for (id, words) in [
+        ("cam-2", "the operator itself keeps its certificate valid"),
+        (
+            "cam-3",
+            "registered in the EnrollmentGroup other: write --group other",
+        ),
+        ("cam-4", "it is Revoked, which is final"),
+    ] {
+        token(&["--group", "g", "--id", id]).complains(&["no token was made", words]);
+    }
+    let suspended = token(&["--group", "g", "--id", "cam-5"]);
+    suspended.printed();
+    assert!(
+        suspended.err.contains("cam-5 is Suspended"),
+        "{}",
+        suspended.err
     );
 }

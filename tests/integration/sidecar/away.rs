@@ -60,6 +60,23 @@ async fn without_the_controller_est_answers_in_words_and_afterwards_goes_on_by_i
 }
 
 #[tokio::test]
+async fn what_is_served_without_a_label_is_known_before_anybody_asks_for_it() {
+    let mut scene = scene().await;
+    // The EST server has been ready for a while: it has asked itself.
+    scene.sidecar.controller.kill();
+    eventually("the last good copy is given", CONVERGES, async || {
+        let (_, text) = scene.sidecar.est.get("/metrics").await?;
+        match text.contains("devicecert_est_controller_connected 0") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+    let authorities = scene.anonymous.authorities("").await;
+    assert_eq!(authorities.status, 200, "{}", authorities.body);
+}
+
+#[tokio::test]
 async fn the_est_server_may_be_killed_and_started_again() {
     let mut scene = scene().await;
     let device = Device::new("d1");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     pki::{Name, SubjectAltNames, Validity},
-    policy::{Recorded, RegistrationId},
+    policy::{Approved, Recorded, RegistrationId},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -192,5 +192,26 @@ fn a_device_that_registers_itself_is_left_alone_for_a_moment() {
     assert_eq!(
         ready(&decide(&enrolling, at(5))),
         (DevicePhase::Pending, "AwaitingEnrollment".into())
+    );
+}
+
+#[test]
+fn what_a_person_decides_is_told_at_once_also_of_a_device_that_has_just_registered_itself() {
+    let key = Fingerprint::of(b"key");
+    let mut waiting = observed();
+    waiting.device.origin = Origin::Outside;
+    waiting.device.current = None;
+    waiting.secret = SecretState::NotWanted;
+    waiting.enrolling_until = Some(at(5));
+    waiting.pending = Some(key);
+    assert_eq!(decide(&waiting, at(1)), Plan::Look(at(5)));
+    waiting.device.approval = Some(Approved {
+        decision: ApprovalDecision::Denied,
+        key,
+        reason: None,
+    });
+    assert_eq!(
+        ready(&decide(&waiting, at(1))),
+        (DevicePhase::Denied, "Denied".into())
     );
 }
