@@ -9,6 +9,7 @@ mod client;
 mod load;
 mod primitives;
 mod process;
+mod processors;
 mod registrar;
 mod server;
 
@@ -19,6 +20,7 @@ use client::Device;
 use load::{Latencies, Load, Way};
 use primitives::Primitives;
 use process::Server;
+use processors::Processors;
 
 /// That of the operator.
 #[global_allocator]
@@ -46,19 +48,14 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().collect();
     let given = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime.map_err(Failure::from).and_then(|runtime| {
-        if given("--serve") {
-            runtime.block_on(server::serve())
-        } else if given("--bench") {
-            runtime.block_on(measure())
-        } else {
-            println!("run this with: cargo bench --bench front");
-            Ok(())
-        }
-    });
+    let outcome = if given("--serve") {
+        runtime().and_then(|runtime| runtime.block_on(server::serve()))
+    } else if given("--bench") {
+        bench()
+    } else {
+        println!("run this with: cargo bench --bench front");
+        Ok(())
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -68,8 +65,24 @@ fn main() -> ExitCode {
     }
 }
 
-async fn measure() -> Result<(), Failure> {
-    let server = Server::start()?;
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+fn bench() -> Result<(), Failure> {
+    let processors = Processors::of_this_process()?;
+    processors.be_client()?;
+    println!(
+        "server on processors {}, clients on {}",
+        processors.server, processors.clients
+    );
+    runtime()?.block_on(measure(&processors))
+}
+
+async fn measure(processors: &Processors) -> Result<(), Failure> {
+    let server = Server::start(&processors.server)?;
     let device = Device::new(&server)?;
     let ways = [
         ("full handshake, 1 connection", Way::Handshake, 1),
@@ -88,7 +101,7 @@ async fn measure() -> Result<(), Failure> {
     });
     let mut bars = Bars::default();
     loads[0].1.closed(200).await?;
-    cpu(&server, &loads, &mut bars).await?;
+    cpu(&server, processors, &loads, &mut bars).await?;
     parts(&server, &device).await?;
     for (name, load) in &loads {
         half_load(name, load, &mut bars).await?;
@@ -99,12 +112,17 @@ async fn measure() -> Result<(), Failure> {
 }
 
 /// CPU of the server for each renewal, against its primitives.
-async fn cpu(server: &Server, loads: &[(&str, Load)], bars: &mut Bars) -> Result<(), Failure> {
+async fn cpu(
+    server: &Server,
+    processors: &Processors,
+    loads: &[(&str, Load)],
+    bars: &mut Bars,
+) -> Result<(), Failure> {
     let mut spent = vec![Vec::new(); loads.len()];
     let mut ratios = vec![Vec::new(); loads.len()];
     for _ in 0..ROUNDS {
         for (place, (_, load)) in loads.iter().enumerate() {
-            let primitives = Primitives::measure()?;
+            let primitives = Primitives::measure(processors)?;
             let cpu = cpu_each(server, load).await?;
             let sum = match load.way {
                 Way::Handshake => primitives.handshake() + primitives.renewal(),
@@ -118,7 +136,7 @@ async fn cpu(server: &Server, loads: &[(&str, Load)], bars: &mut Bars) -> Result
         sign,
         verify,
         agree,
-    } = Primitives::measure()?;
+    } = Primitives::measure(processors)?;
     println!(
         "openssl speed: P-256 sign {sign:.1} µs, verify {verify:.1} µs, X25519 {agree:.1} µs; \
          a renewal needs sign + 2 verify, a full handshake sign + verify + 2 X25519 more"

@@ -1,8 +1,11 @@
 //! What OpenSSL takes for the cryptography that an enrolment cannot do without.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::Failure;
+use crate::{
+    Failure,
+    processors::{Processors, command_on},
+};
 
 /// OpenSSL's times, in µs.
 #[derive(Clone, Copy)]
@@ -18,10 +21,10 @@ pub struct Primitives {
 impl Primitives {
     /// Runs `openssl speed` on every processor at once for three seconds: while the server works, its clients work beside it,
     /// and processors that share a core or a power budget slow each other down.
-    pub fn measure() -> Result<Self, Failure> {
-        let processors = std::thread::available_parallelism()?.get();
-        let output = Command::new("openssl")
-            .args(["speed", "-seconds", "1", "-multi", &processors.to_string()])
+    pub fn measure(processors: &Processors) -> Result<Self, Failure> {
+        let output = command_on(&processors.all, "openssl")
+            .args(["speed", "-seconds", "1"])
+            .args(["-multi", &processors.count.to_string()])
             .args(["ecdsap256", "ecdhx25519"])
             .stderr(Stdio::null())
             .output()?;
@@ -32,7 +35,7 @@ impl Primitives {
             let words = line.unwrap_or_default().split_whitespace();
             let word = words.rev().nth(from_end);
             let per_second: f64 = word.ok_or("openssl speed says nothing")?.parse()?;
-            Ok(1e6 / per_second * processors as f64)
+            Ok(1e6 / per_second * processors.count as f64)
         };
         Ok(Self {
             sign: micros("ecdsa (nistp256)", 1)?,

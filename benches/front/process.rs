@@ -3,13 +3,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use crate::Failure;
+use crate::{Failure, processors::command_on};
 
 /// A server that ends with its last owner.
 pub struct Server {
@@ -25,9 +25,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts this program a second time, as the server. What it logs is written, and thrown away.
-    pub fn start() -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
+    /// Starts this program a second time, as the server, on these processors. What it logs is written, and thrown away.
+    pub fn start(processors: &str) -> Result<Self, Failure> {
+        let mut child = command_on(processors, std::env::current_exe()?)
             .arg("--serve")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// How often one with passwords is: its Secret is read then. Whoever watches Secrets without a label watches all of the
 /// cluster, which is not for this operator to see.
-const PASSWORDS: Duration = Duration::from_secs(5);
+const PASSWORDS: Duration = Duration::from_secs(10);
 
 /// How often a group is looked at that gives out nothing: what hinders it may be nothing that is watched.
 const HINDERED: Duration = Duration::from_secs(5);

@@ -16,6 +16,12 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
     let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
     scene.world.create(group("ras", "ca", ras)).await;
     scene.world.create(group("closed", "ca", json!({}))).await;
+    for name in ["ras", "closed"] {
+        scene
+            .world
+            .until::<devicecert::api::EnrollmentGroup>(name, "True")
+            .await;
+    }
     let label = |group: &str| format!("{}.{group}", scene.world.namespace);
     let (ra, other_ra) = (Device::new("ra-1"), Device::new("ra-2"));
     let certificate = scene

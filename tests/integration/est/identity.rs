@@ -77,6 +77,10 @@ async fn a_certificate_is_good_only_in_its_own_group() {
         .world
         .create(group("elsewhere", "ca", json!({})))
         .await;
+    scene
+        .world
+        .until::<devicecert::api::EnrollmentGroup>("elsewhere", "True")
+        .await;
     let device = Device::new("d");
     let certificate = scene.user.enroll("", &device.csr()).await.certificate();
     let client = scene.anonymous.certificate(&certificate, &device.key);

@@ -28,6 +28,10 @@ async fn a_session_from_before_opens_nothing_that_its_certificate_does_not_open_
         .world
         .create(group("elsewhere", "ca", json!({})))
         .await;
+    scene
+        .world
+        .until::<devicecert::api::EnrollmentGroup>("elsewhere", "True")
+        .await;
     let device = Device::new("d");
     let certificate = scene.user.enroll("", &device.csr()).await.certificate();
     let client = scene.anonymous.certificate(&certificate, &device.key);
@@ -70,6 +74,10 @@ async fn an_expired_registration_authority_enrols_nobody_though_its_session_is_f
     let profile = json!({ "registrationAuthority": true, "validity": "60s" });
     let ras = json!({ "authentication": users, "profile": profile });
     scene.world.create(group("ras", "ca", ras)).await;
+    scene
+        .world
+        .until::<devicecert::api::EnrollmentGroup>("ras", "True")
+        .await;
     let label = format!("{}.ras", scene.world.namespace);
     let ra = Device::new("ra-1");
     let certificate = eventually("ra-1 is enrolled", CONVERGES, async || {
