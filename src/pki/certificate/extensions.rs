@@ -6,20 +6,13 @@ use x509_parser::prelude::FromDer;
 use super::CertificateError;
 use crate::pki::{ExtendedKeyUsage, KeyUsage, SubjectAltNames};
 
-/// SKI, key usage, SAN, basic constraints, AKI and extended key usage.
-const UNDERSTOOD: [&str; 6] = [
-    "2.5.29.14",
-    "2.5.29.15",
-    "2.5.29.17",
-    "2.5.29.19",
-    "2.5.29.35",
-    "2.5.29.37",
-];
+/// The last arcs of SKI, key usage, SAN, basic constraints, AKI and extended key usage: 2.5.29.14 and so on.
+const UNDERSTOOD: [u8; 6] = [14, 15, 17, 19, 35, 37];
 
-const NAME_CONSTRAINTS: &str = "2.5.29.30";
+const NAME_CONSTRAINTS: u8 = 30;
 
 /// Certificate policies. We ask for none, so whatever they say is fine (RFC 5280 §6.1.1 (c): any-policy).
-const POLICIES: &str = "2.5.29.32";
+const POLICIES: u8 = 32;
 
 #[derive(Clone, Default)]
 pub(super) struct Extensions {
@@ -61,7 +54,13 @@ impl Extensions {
     }
 
     fn add(&mut self, extension: &X509Extension<'_>) -> Result<(), CertificateError> {
-        let oid = extension.oid.to_id_string();
+        let oid = || extension.oid.to_id_string();
+        // Below id-ce, 2.5.29.
+        let arc = match extension.oid.as_bytes() {
+            [0x55, 0x1d, arc] => Some(*arc),
+            _ => None,
+        };
+        let is_understood = arc.is_some_and(|arc| UNDERSTOOD.contains(&arc));
         match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(_) => {
                 self.sans = SubjectAltNames::decode_foreign(extension.value)?
@@ -82,19 +81,17 @@ impl Extensions {
             }
             ParsedExtension::ExtendedKeyUsage(_) => self.extended_key_usages = purposes(extension)?,
             // What we do not act upon may be malformed, as in some certificates of vendors, unless it is critical.
-            ParsedExtension::ParseError { .. }
-                if extension.critical || UNDERSTOOD.contains(&oid.as_str()) =>
-            {
-                return Err(CertificateError::Extension { oid });
+            ParsedExtension::ParseError { .. } if extension.critical || is_understood => {
+                return Err(CertificateError::Extension { oid: oid() });
             }
             _ => {}
         }
-        match oid.as_str() {
-            NAME_CONSTRAINTS => self.has_name_constraints = true,
-            POLICIES => {}
-            known if UNDERSTOOD.contains(&known) => {}
+        match arc {
+            Some(NAME_CONSTRAINTS) => self.has_name_constraints = true,
+            Some(POLICIES) => {}
+            _ if is_understood => {}
             _ if extension.critical && self.unknown_critical.is_none() => {
-                self.unknown_critical = Some(oid);
+                self.unknown_critical = Some(oid());
             }
             _ => {}
         }
