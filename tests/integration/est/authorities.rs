@@ -14,21 +14,10 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
     let users =
         json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
     let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
-    scene.world.create(group("ras", "ca", ras)).await;
-    scene.world.create(group("closed", "ca", json!({}))).await;
-    for name in ["ras", "closed"] {
-        scene
-            .world
-            .until::<devicecert::api::EnrollmentGroup>(name, "True")
-            .await;
-    }
-    let label = |group: &str| format!("{}.{group}", scene.world.namespace);
+    let ras = scene.world.served_group("ras", ras).await;
+    let closed = scene.world.served_group("closed", json!({})).await;
     let (ra, other_ra) = (Device::new("ra-1"), Device::new("ra-2"));
-    let certificate = scene
-        .user
-        .enroll(&label("ras"), &ra.csr())
-        .await
-        .certificate();
+    let certificate = scene.user.enroll(&ras, &ra.csr()).await.certificate();
     let client = scene.anonymous.certificate(&certificate, &ra.key);
     let device = Device::new("meter-1");
     device.owns(&client.enroll("", &device.csr()).await.certificate());
@@ -44,18 +33,14 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
     );
     // Not in a group that does not list it, and not when it is not listed itself.
     client
-        .enroll(&label("closed"), &Device::new("meter-2").csr())
+        .enroll(&closed, &Device::new("meter-2").csr())
         .await
         .refuses(
             403,
             "RegistrationAuthorityNotListed",
             &["registrationAuthorities"],
         );
-    let unlisted = scene
-        .user
-        .enroll(&label("ras"), &other_ra.csr())
-        .await
-        .certificate();
+    let unlisted = scene.user.enroll(&ras, &other_ra.csr()).await.certificate();
     let stranger = scene.anonymous.certificate(&unlisted, &other_ra.key);
     stranger
         .enroll("", &Device::new("meter-3").csr())
@@ -74,12 +59,7 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
         .await
         .refuses(403, "SubjectMismatch", &[]);
     // It renews itself in its own group, and stops when it is suspended.
-    ra.owns(
-        &client
-            .reenroll(&label("ras"), &ra.csr())
-            .await
-            .certificate(),
-    );
+    ra.owns(&client.reenroll(&ras, &ra.csr()).await.certificate());
     scene
         .world
         .patch::<DeviceIdentity>(

@@ -1,6 +1,5 @@
 //! Proof that a CSR was made for its TLS connection, by a client that the operator has never heard of: Python's ssl.
 
-use devicecert::api::EnrollmentGroup;
 use serde_json::json;
 
 use super::{open, scene};
@@ -65,11 +64,6 @@ async fn a_bound_csr_enrols_on_its_own_connection_and_on_no_other() {
     let listed = run_in(dir.path(), listed).unwrap();
     assert!(listed.contains("challengePassword"), "{listed}");
     // And nothing is wanted where nothing is required.
-    scene
-        .world
-        .create(crate::harness::group("plain", "ca", json!({})))
-        .await;
-    scene.world.until::<EnrollmentGroup>("plain", "True").await;
-    let label = format!("{}.plain", scene.world.namespace);
+    let label = scene.world.served_group("plain", json!({})).await;
     assert_eq!(scene.anonymous.attributes(&label).await.status, 204);
 }

@@ -6,7 +6,7 @@ use devicecert::api::DeviceIdentity;
 use serde_json::json;
 
 use super::{open, scene};
-use crate::harness::{CONVERGES, Device, Facts, eventually, fingerprint, group};
+use crate::harness::{CONVERGES, Device, Facts, eventually, fingerprint};
 
 #[tokio::test]
 async fn a_device_is_on_record_before_it_has_its_certificate() {
@@ -73,20 +73,11 @@ async fn a_certificate_that_is_on_no_record_is_refused_even_beside_a_good_passwo
 #[tokio::test]
 async fn a_certificate_is_good_only_in_its_own_group() {
     let scene = scene(open(), json!({})).await;
-    scene
-        .world
-        .create(group("elsewhere", "ca", json!({})))
-        .await;
-    scene
-        .world
-        .until::<devicecert::api::EnrollmentGroup>("elsewhere", "True")
-        .await;
+    let elsewhere = scene.world.served_group("elsewhere", json!({})).await;
     let device = Device::new("d");
-    let certificate = scene.user.enroll("", &device.csr()).await.certificate();
-    let client = scene.anonymous.certificate(&certificate, &device.key);
-    let label = format!("{}.elsewhere", scene.world.namespace);
+    let client = scene.enrolled(&device).await;
     client
-        .reenroll(&label, &device.csr())
+        .reenroll(&elsewhere, &device.csr())
         .await
         .refuses(403, "WrongGroup", &["/g"]);
 }

@@ -20,7 +20,7 @@ mod tokens;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Est, Operator, PASSWORD, World, htpasswd, merge, password_secret};
+use crate::harness::{Device, Est, Operator, PASSWORD, World, htpasswd, merge, password_secret};
 
 /// A world with an operator that serves EST for the group `g`, and the ways to it.
 pub(crate) struct Scene {
@@ -30,6 +30,14 @@ pub(crate) struct Scene {
     pub anonymous: Est,
     /// As the user `u`.
     pub user: Est,
+}
+
+impl Scene {
+    /// Enrols a device in the group `g`, and returns a client with its certificate.
+    async fn enrolled(&self, device: &Device) -> Est {
+        let certificate = self.user.enroll("", &device.csr()).await.certificate();
+        self.anonymous.certificate(&certificate, &device.key)
+    }
 }
 
 /// With these settings for passwords, and `more` merged into the group.

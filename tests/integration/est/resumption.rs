@@ -6,7 +6,7 @@ use devicecert::api::DeviceIdentity;
 use serde_json::json;
 
 use super::{Scene, open, scene};
-use crate::harness::{CONVERGES, Device, condition, eventually, group};
+use crate::harness::{CONVERGES, Device, condition, eventually};
 
 /// How many handshakes resumed a session.
 async fn resumed(scene: &Scene) -> f64 {
@@ -24,23 +24,14 @@ async fn set_state(scene: &Scene, id: &str, state: &str) {
 #[tokio::test]
 async fn a_session_from_before_opens_nothing_that_its_certificate_does_not_open_now() {
     let scene = scene(open(), json!({})).await;
-    scene
-        .world
-        .create(group("elsewhere", "ca", json!({})))
-        .await;
-    scene
-        .world
-        .until::<devicecert::api::EnrollmentGroup>("elsewhere", "True")
-        .await;
+    let elsewhere = scene.world.served_group("elsewhere", json!({})).await;
     let device = Device::new("d");
-    let certificate = scene.user.enroll("", &device.csr()).await.certificate();
-    let client = scene.anonymous.certificate(&certificate, &device.key);
+    let client = scene.enrolled(&device).await;
     // The first handshake is full, and the answer brings the ticket.
     client.authorities("").await;
     let before = resumed(&scene).await;
 
     device.owns(&client.reenroll("", &device.csr()).await.certificate());
-    let elsewhere = format!("{}.elsewhere", scene.world.namespace);
     client
         .reenroll(&elsewhere, &device.csr())
         .await
@@ -73,12 +64,7 @@ async fn an_expired_registration_authority_enrols_nobody_though_its_session_is_f
         json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
     let profile = json!({ "registrationAuthority": true, "validity": "60s" });
     let ras = json!({ "authentication": users, "profile": profile });
-    scene.world.create(group("ras", "ca", ras)).await;
-    scene
-        .world
-        .until::<devicecert::api::EnrollmentGroup>("ras", "True")
-        .await;
-    let label = format!("{}.ras", scene.world.namespace);
+    let label = scene.world.served_group("ras", ras).await;
     let ra = Device::new("ra-1");
     let certificate = eventually("ra-1 is enrolled", CONVERGES, async || {
         let reply = scene.user.enroll(&label, &ra.csr()).await;

@@ -1,7 +1,7 @@
 //! Keys that the server makes: off by default, under TLS alone, or encrypted for the key in TLS.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use devicecert::api::{DeviceIdentity, EnrollmentGroup};
+use devicecert::api::DeviceIdentity;
 use serde_json::json;
 
 use super::{open, scene};
@@ -35,12 +35,7 @@ async fn a_key_is_made_only_where_the_group_says_so_and_fits_its_certificate() {
         .await
         .refuses(403, "ServerKeygenDisabled", &["simpleenroll"]);
     let made = json!({ "profile": { "serverKeygen": "Enabled" }, "authentication": { "passwords": { "secretRef": { "name": "users" }, "registration": "Open", "existing": "Any" } } });
-    scene
-        .world
-        .create(crate::harness::group("made", "ca", made))
-        .await;
-    scene.world.until::<EnrollmentGroup>("made", "True").await;
-    let label = format!("{}.made", scene.world.namespace);
+    let label = scene.world.served_group("made", made).await;
     let reply = scene.user.keygen(&label, &csr).await;
     let parts = parts(&reply);
     assert!(

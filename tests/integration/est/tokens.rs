@@ -1,7 +1,7 @@
 //! One-time tokens: good once, for one device, however often and from wherever they are tried.
 
 use devicecert::{
-    api::{DeviceIdentity, EnrollmentGroup, EnrollmentToken},
+    api::{DeviceIdentity, EnrollmentToken},
     policy::TokenText,
 };
 use serde_json::{Value, json};
@@ -143,12 +143,7 @@ async fn bad_tokens_are_refused_alike_and_expired_ones_in_words() {
         .await
         .refuses(401, "WrongToken", &[]);
     // In a group that takes none.
-    scene
-        .world
-        .create(crate::harness::group("closed", "ca", json!({})))
-        .await;
-    scene.world.until::<EnrollmentGroup>("closed", "True").await;
-    let label = format!("{}.closed", scene.world.namespace);
+    let label = scene.world.served_group("closed", json!({})).await;
     let reply = scene
         .anonymous
         .user("", other.reveal())

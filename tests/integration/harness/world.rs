@@ -99,6 +99,14 @@ impl World {
         create(&self.client, object).await
     }
 
+    /// Creates a group under the authority `ca`, and waits until the operator serves it: a watch tells of it a little later.
+    /// Returns its EST label.
+    pub async fn served_group(&self, name: &str, more: Value) -> String {
+        self.create(group(name, "ca", more)).await;
+        self.until::<EnrollmentGroup>(name, "True").await;
+        format!("{}.{name}", self.namespace)
+    }
+
     /// Merges into an object of the watched namespace.
     pub async fn patch<K: Namespaced>(&self, name: &str, patch: Value) -> K {
         let patch = Patch::Merge(patch);

@@ -1,7 +1,19 @@
 //! The controller dies and comes back; the EST server stays.
 
-use super::scene;
+use super::{Scene, scene};
 use crate::harness::{CONVERGES, Device, eventually};
+
+/// Waits until the EST server knows that the controller is away.
+async fn until_missed(scene: &Scene) {
+    eventually("the controller is missed", CONVERGES, async || {
+        let (_, text) = scene.sidecar.est.get("/metrics").await?;
+        match text.contains("devicecert_est_controller_connected 0") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn without_the_controller_est_answers_in_words_and_afterwards_goes_on_by_itself() {
@@ -12,14 +24,7 @@ async fn without_the_controller_est_answers_in_words_and_afterwards_goes_on_by_i
     let shown = scene.anonymous.connect().await.unwrap().server_certificate;
 
     scene.sidecar.controller.kill();
-    eventually("the controller is missed", CONVERGES, async || {
-        let (_, text) = scene.sidecar.est.get("/metrics").await?;
-        match text.contains("devicecert_est_controller_connected 0") {
-            true => Ok(()),
-            false => Err(text),
-        }
-    })
-    .await;
+    until_missed(&scene).await;
     let refused = scene.user.enroll("", &device.csr()).await;
     refused.refuses(503, "NotReady", &["controller", "try again"]);
     assert!(
@@ -64,14 +69,7 @@ async fn what_is_served_without_a_label_is_known_before_anybody_asks_for_it() {
     let mut scene = scene().await;
     // The EST server has been ready for a while: it has asked itself.
     scene.sidecar.controller.kill();
-    eventually("the last good copy is given", CONVERGES, async || {
-        let (_, text) = scene.sidecar.est.get("/metrics").await?;
-        match text.contains("devicecert_est_controller_connected 0") {
-            true => Ok(()),
-            false => Err(text),
-        }
-    })
-    .await;
+    until_missed(&scene).await;
     let authorities = scene.anonymous.authorities("").await;
     assert_eq!(authorities.status, 200, "{}", authorities.body);
 }
