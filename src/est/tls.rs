@@ -39,7 +39,7 @@ impl ResolvesServerCert for CurrentIdentity {
 /// TLS 1.2 and 1.3, HTTP/1.1, client certificates of any kind but not demanded, resumption.
 pub(super) fn server_config(identity: Arc<CurrentIdentity>) -> Result<ServerConfig, rustls::Error> {
     let mut provider = aws_lc_rs::default_provider();
-    // With equal strength for a certificate's sake, SHA-256 has instructions of its own in most processors, SHA-384 has none.
+    // For SHA-256 most processors have instructions, for SHA-384 hardly any; a key schedule needs no more than either.
     provider.cipher_suites.sort_by_key(|suite| {
         suite
             .suite()

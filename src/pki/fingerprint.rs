@@ -47,20 +47,10 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let mut digits = text.chars().filter(|&c| c != ':');
-        let mut digit = || {
-            let value = digits.next().and_then(|c| c.to_digit(16));
-            value.and_then(|value| u8::try_from(value).ok())
-        };
-        let mut sum = [0; 32];
-        for byte in &mut sum {
-            let (high, low) = digit().zip(digit()).ok_or(FingerprintError)?;
-            *byte = high << 4 | low;
-        }
-        match digits.next() {
-            None => Ok(Self(sum)),
-            Some(_) => Err(FingerprintError),
-        }
+        let digits: String = text.chars().filter(|&c| c != ':').take(65).collect();
+        let bytes = hex::read(&digits).filter(|_| digits.len() == 64);
+        let sum = bytes.and_then(|bytes| bytes.try_into().ok());
+        sum.map(Self).ok_or(FingerprintError)
     }
 }
 

@@ -117,23 +117,14 @@ impl FromStr for Serial {
     type Err = SerialError;
 
     fn from_str(text: &str) -> Result<Self, SerialError> {
-        let (sign, hex) = match text.strip_prefix('-') {
-            Some(hex) => (None, hex),
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => (None, digits),
             None => (Some(0), text),
         };
-        if hex.len() > 2 * (MAX_BYTES + 1) {
+        if digits.len() > 2 * (MAX_BYTES + 1) {
             return Err(SerialError::TooLong);
         }
-        let digits: Vec<u32> = hex
-            .chars()
-            .map(|c| c.to_digit(16))
-            .collect::<Option<_>>()
-            .ok_or(SerialError::Syntax)?;
-        // Two hex digits make a byte; an odd number lacks its leading zero.
-        let bytes = digits
-            .rchunks(2)
-            .rev()
-            .map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit) as u8);
+        let bytes = hex::read(digits).ok_or(SerialError::Syntax)?;
         let content: Vec<u8> = sign.into_iter().chain(bytes).collect();
         if digits.is_empty() || (sign.is_none() && content[0] & 0x80 == 0) {
             return Err(SerialError::Syntax);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Reason, Refusal};
+use crate::pki::Fingerprint;
 
 /// How many characters an ID may have: the upper bound of an X.509 common name.
 const LONGEST: usize = 64;
@@ -74,13 +75,8 @@ impl RegistrationId {
         if is_dns_name(&self.folded) && !looks_made(&self.folded) {
             return self.folded.clone();
         }
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.folded.as_bytes());
-        let hash: String = digest
-            .as_ref()
-            .iter()
-            .take(5)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = Fingerprint::of(self.folded.as_bytes()).to_string();
+        let hash: String = digest.chars().take(10).collect();
         let mut readable: String = self
             .folded
             .chars()

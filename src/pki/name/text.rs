@@ -150,21 +150,9 @@ fn push(bytes: &mut Vec<u8>, character: char) {
     bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-fn decode_hex(hex: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = hex
-        .chars()
-        .map(|digit| digit.to_digit(16))
-        .collect::<Option<_>>()?;
-    if digits.is_empty() || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    // Two hex digits make a byte.
-    Some(
-        digits
-            .chunks_exact(2)
-            .map(|pair| (pair[0] * 16 + pair[1]) as u8)
-            .collect(),
-    )
+fn decode_hex(digits: &str) -> Option<Vec<u8>> {
+    let is_whole = !digits.is_empty() && digits.len().is_multiple_of(2);
+    hex::read(digits).filter(|_| is_whole)
 }
 
 /// RFC 4514 §2.4.
