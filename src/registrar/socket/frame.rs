@@ -96,38 +96,21 @@ async fn read_within(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
 ) -> io::Result<Option<Frame>> {
-    match read_length_within(time, stream, limit).await? {
-        Some(length) => read_rest_within(time, stream, length).await.map(Some),
+    match read_length(stream, limit, time).await? {
+        Some(length) => read_rest(stream, length, time).await.map(Some),
         None => Ok(None),
     }
 }
 
-/// How many bytes follow in the next frame, or `None` at the end of the stream. Waits for the first byte as long as it takes.
+/// How many bytes follow in the next frame, or `None` at the end of the stream. Waits for the first byte as long as it takes,
+/// and for the others only for some `time`.
 ///
 /// # Errors
 /// As [`read`].
 pub(super) async fn read_length(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
-) -> io::Result<Option<usize>> {
-    read_length_within(FRAME_TIME, stream, limit).await
-}
-
-/// The frame whose length was read.
-///
-/// # Errors
-/// As [`read`].
-pub(super) async fn read_rest(
-    stream: &mut (impl AsyncRead + Unpin),
-    length: usize,
-) -> io::Result<Frame> {
-    read_rest_within(FRAME_TIME, stream, length).await
-}
-
-async fn read_length_within(
     time: Duration,
-    stream: &mut (impl AsyncRead + Unpin),
-    limit: usize,
 ) -> io::Result<Option<usize>> {
     let mut length = [0; LENGTH];
     let first = stream.read(&mut length).await?;
@@ -143,10 +126,14 @@ async fn read_length_within(
     Ok(Some(length))
 }
 
-async fn read_rest_within(
-    time: Duration,
+/// The frame whose length was read.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_rest(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
+    time: Duration,
 ) -> io::Result<Frame> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     in_time(time, stream.read_exact(&mut bytes)).await?;

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{
     IN_FLIGHT,
-    frame::{self, REQUEST_LIMIT, RESPONSE_LIMIT, VERSION},
+    frame::{self, FRAME_TIME, REQUEST_LIMIT, RESPONSE_LIMIT, VERSION},
     message::{Request, Response, identity_frame},
 };
 use crate::{
@@ -184,7 +184,7 @@ impl<R: Registrar> Desk<R> {
                 .await
                 .map_err(io::Error::other)?;
             let length = tokio::select! {
-                length = frame::read_length(&mut reader, REQUEST_LIMIT) => length?,
+                length = frame::read_length(&mut reader, REQUEST_LIMIT, FRAME_TIME) => length?,
                 () = self.stopped_and_idle(&places) => None,
             };
             let Some(length) = length else { return Ok(()) };
@@ -194,7 +194,7 @@ impl<R: Registrar> Desk<R> {
                 _place: place,
                 _room: room.await.map_err(io::Error::other)?,
             };
-            let frame = frame::read_rest(&mut reader, length).await?;
+            let frame = frame::read_rest(&mut reader, length, FRAME_TIME).await?;
             while requests.try_join_next().is_some() {}
             if frame.version != VERSION {
                 let words = format!(
