@@ -229,6 +229,25 @@ pub enum DevicePhase {
     Revoked,
 }
 
+impl DeviceIdentityStatus {
+    /// SHA-256 of each certificate on record, the newest first.
+    pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
+        let newest = self.certificate.iter().map(|newest| &newest.fingerprint);
+        let past = self.previous.iter().map(|past| &past.fingerprint);
+        newest.chain(past).map(String::as_str)
+    }
+
+    /// SHA-256 of the public key of each.
+    pub fn key_fingerprints(&self) -> impl Iterator<Item = &str> {
+        let newest = self
+            .certificate
+            .iter()
+            .map(|newest| &newest.key_fingerprint);
+        let past = self.previous.iter().map(|past| &past.key_fingerprint);
+        newest.chain(past).map(String::as_str)
+    }
+}
+
 impl DevicePhase {
     /// Every phase, for metrics that must show zeroes.
     pub const ALL: [DevicePhase; 8] = [

@@ -8,7 +8,7 @@ use std::{
 use kube::runtime::watcher::Event;
 
 use crate::{
-    api::{DeviceCertificate, DeviceIdentity, PreviousCertificate},
+    api::{DeviceIdentity, DeviceIdentityStatus},
     pki::Fingerprint,
     policy::GroupKey,
 };
@@ -131,22 +131,16 @@ impl Index {
             name: device.spec.group_ref.name.clone(),
         };
         let key = Arc::new(key);
-        let on_record = |newest: fn(&DeviceCertificate) -> &str,
-                         past: fn(&PreviousCertificate) -> &str| {
-            let status = device.status.iter();
-            let texts = status.flat_map(|status| {
-                let newest = status.certificate.iter().map(newest);
-                newest.chain(status.previous.iter().map(past))
-            });
-            texts
-                .filter_map(|text| text.parse().ok())
-                .collect::<Vec<Fingerprint>>()
-        };
-        let certificates = on_record(|newest| &newest.fingerprint, |past| &past.fingerprint);
-        let mut keys = on_record(
-            |newest| &newest.key_fingerprint,
-            |past| &past.key_fingerprint,
-        );
+        let status = device.status.iter();
+        let certificates: Vec<Fingerprint> = status
+            .clone()
+            .flat_map(DeviceIdentityStatus::fingerprints)
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        let mut keys: Vec<Fingerprint> = status
+            .flat_map(DeviceIdentityStatus::key_fingerprints)
+            .filter_map(|text| text.parse().ok())
+            .collect();
         keys.sort_unstable();
         keys.dedup();
         for fingerprint in &certificates {
@@ -198,7 +192,7 @@ fn key(device: &DeviceIdentity) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{DeviceIdentityStatus, PreviousCertificate};
+    use crate::api::PreviousCertificate;
 
     fn device(name: &str, group: &str, past: u8) -> DeviceIdentity {
         let mut device = DeviceIdentity::new(name, Default::default());

@@ -5,7 +5,7 @@ mod keys;
 mod names;
 
 pub use credentials::may_register;
-pub use keys::{KeyHolder, approval_key};
+pub use keys::{KeyHolder, approval_key, key_in_use};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,7 +16,7 @@ use super::{
 use names::{can_be_recorded, names, names_fit_on_record, subject};
 
 use crate::{
-    api::{DeviceState, ProvisioningStatus},
+    api::{Approval, ChannelBinding, DeviceState, ProvisioningStatus},
     pki::{Csr, Fingerprint, Role, SubjectPublicKey},
 };
 
@@ -97,66 +97,101 @@ pub enum Purpose {
 }
 
 type Rule = fn(&Situation<'_>) -> Result<(), Refusal>;
+/// Whether a rule has something to say about a request. For people only: every rule is asked all the same.
+type Applies = fn(&Situation<'_>) -> bool;
+
+const ALWAYS: Applies = |_| true;
 
 /// The rules in the order in which they are asked, each with its name for `kubectl devicecert explain`.
-const RULES: [(&str, Rule); 20] = [
-    ("the group gives out certificates", group_is_open),
+const RULES: [(&str, Applies, Rule); 20] = [
+    ("the group gives out certificates", ALWAYS, group_is_open),
     (
         "the device may have certificates",
+        ALWAYS,
         device_may_have_certificates,
     ),
-    ("the device is in the group", device_is_in_group),
+    ("the device is in the group", ALWAYS, device_is_in_group),
     (
         "the requester may act for the device",
+        ALWAYS,
         principal_may_act_for_device,
     ),
     (
         "an expired certificate is within the recovery window",
+        |s| {
+            let Principal::Device { standing, .. } = s.principal else {
+                return false;
+            };
+            *standing == Standing::Expired
+        },
         expired_may_recover,
     ),
-    ("the credentials may claim the ID", credentials::may_claim),
-    ("the ID matches the group's pattern", |s| {
+    (
+        "the credentials may claim the ID",
+        has_credentials,
+        credentials::may_claim,
+    ),
+    ("the ID matches the group's pattern", ALWAYS, |s| {
         s.group.check_id(&s.device.id)
     }),
     (
         "the CSR is bound to its TLS connection, where it must be",
+        |s| s.group.channel_binding != ChannelBinding::Optional,
         keys::channel_is_bound,
     ),
     (
         "a CA certificate is asked for only where the profile gives one",
+        ALWAYS,
         role_is_right,
     ),
     (
         "the server may make keys, if it is asked to",
+        |s| matches!(s.asked, Asked::MadeKey { .. }),
         keys::server_may_make_keys,
     ),
-    ("the key is of an allowed kind", keys::kind_is_allowed),
+    (
+        "the key is of an allowed kind",
+        |s| !s.group.allowed_keys.is_empty(),
+        keys::kind_is_allowed,
+    ),
     (
         "the credentials may replace a live certificate",
+        |s| has_credentials(s) && s.device.live(s.now).is_some(),
         credentials::may_replace,
     ),
-    ("the record has room", record_has_room),
-    ("the subject is the device's", |s| subject(s).map(|_| ())),
-    ("the alternative names are the device's", |s| {
+    ("the record has room", ALWAYS, record_has_room),
+    ("the subject is the device's", ALWAYS, |s| {
+        subject(s).map(|_| ())
+    }),
+    ("the alternative names are the device's", ALWAYS, |s| {
         names(s).map(|_| ())
     }),
-    ("the alternative names fit on the record", |s| {
+    ("the alternative names fit on the record", ALWAYS, |s| {
         names_fit_on_record(&names(s)?)
     }),
-    ("the alternative names are within allowedNames", |s| {
-        s.group.allowed_names.check(&names(s)?, &s.device.id)
+    (
+        "the alternative names are within allowedNames",
+        ALWAYS,
+        |s| s.group.allowed_names.check(&names(s)?, &s.device.id),
+    ),
+    ("the key belongs to nobody else", ALWAYS, |s| {
+        s.key_holder.check()
     }),
-    ("the key belongs to nobody else", keys::key_is_free),
-    ("the group's own rules hold", own_rules_hold),
+    (
+        "the group's own rules hold",
+        |s| !s.group.rules.is_empty(),
+        own_rules_hold,
+    ),
     (
         "a person has approved the key, where one must",
+        |s| s.group.approval == Approval::Manual || s.device.approval.is_some(),
         keys::key_is_approved,
     ),
 ];
 
 /// Decides. This is the only way to a [`Grant`] for a device.
 pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
-    for (_, rule) in RULES {
+    for (_, _, rule) in RULES {
         rule(situation)?;
     }
     let subject = subject(situation)?;
@@ -182,12 +217,48 @@ pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
     Grant::new(granted, situation.authority.usable()?, situation.now)
 }
 
+/// What a rule says of a situation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is content.
+    Passes,
+    /// It has nothing to do with this request.
+    DoesNotApply,
+    /// It is not.
+    Refuses(Refusal),
+}
+
+impl Outcome {
+    /// The refusal, if it is one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refuses(refusal) => Some(refusal),
+            Self::Passes | Self::DoesNotApply => None,
+        }
+    }
+}
+
 /// Every rule by name, with what it says of this situation; unlike [`authorize`] it does not stop at the first refusal.
-pub fn explain(situation: &Situation<'_>) -> Vec<(&'static str, Result<(), Refusal>)> {
+pub fn explain(situation: &Situation<'_>) -> Vec<(&'static str, Outcome)> {
     RULES
         .iter()
-        .map(|(name, rule)| (*name, rule(situation)))
+        .map(|(name, applies, rule)| {
+            let outcome = match rule(situation) {
+                Err(refusal) => Outcome::Refuses(refusal),
+                Ok(()) if applies(situation) => Outcome::Passes,
+                Ok(()) => Outcome::DoesNotApply,
+            };
+            (*name, outcome)
+        })
         .collect()
+}
+
+/// Whether the requester shows something other than a certificate that was issued here: what may register a device.
+fn has_credentials(s: &Situation<'_>) -> bool {
+    !matches!(
+        s.principal,
+        Principal::Operator | Principal::Device { .. } | Principal::RegistrationAuthority { .. }
+    )
 }
 
 fn refuse<T>(reason: Reason, message: String) -> Result<T, Refusal> {

@@ -34,7 +34,8 @@ pub use authority::{
     KnownAuthority, authority_chain, authority_facts, authority_not_found, read_authority_facts,
 };
 pub use authorize::{
-    Asked, KeyHolder, Purpose, Situation, approval_key, authorize, explain, may_register,
+    Asked, KeyHolder, Outcome, Purpose, Situation, approval_key, authorize, explain, key_in_use,
+    may_register,
 };
 pub use condition::{Statement, set_condition};
 pub use device::{Approved, Device, Origin, Pending, Recorded};

@@ -54,12 +54,8 @@ pub fn not_valid_now(certificate: &Certificate) -> Refusal {
 /// Whether a certificate is on a device's record.
 pub fn has_on_record(device: &DeviceIdentity, fingerprint: &Fingerprint) -> bool {
     let fingerprint = fingerprint.to_string();
-    device.status.as_ref().is_some_and(|status| {
-        let newest = status.certificate.iter().map(|newest| &newest.fingerprint);
-        newest
-            .chain(status.previous.iter().map(|past| &past.fingerprint))
-            .any(|known| *known == fingerprint)
-    })
+    let status = device.status.as_ref();
+    status.is_some_and(|status| status.fingerprints().any(|known| known == fingerprint))
 }
 
 /// The names of the DeviceIdentities on whose record a certificate could be: its common name is the ID, or leads to it by the

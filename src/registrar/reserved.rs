@@ -9,9 +9,8 @@ use std::{
 
 use super::{Rejection, local::LocalRegistrar};
 use crate::{
-    api::DeviceIdentity,
     pki::{Fingerprint, SubjectPublicKey},
-    policy::{Device, Reason, Refusal},
+    policy::{self, Device, key_in_use},
 };
 
 /// For how long a key is remembered after its record was written. The watch has told of it long before, or no decision is made
@@ -120,49 +119,27 @@ impl LocalRegistrar {
         key: &SubjectPublicKey,
         device: &Device,
     ) -> Result<Reservation<'_>, Rejection> {
-        let key = key.fingerprint();
+        let fingerprint = key.fingerprint();
         let own = (device.namespace.clone(), device.name.clone());
-        let mut taken = self.reserved.take(key, own.clone(), None, Instant::now());
+        let take = |stale| {
+            self.reserved
+                .take(fingerprint, own.clone(), stale, Instant::now())
+        };
+        let mut taken = take(None);
         if let Err(Taken::Lately(other)) = &taken {
             let object = self.read_device(&other.0, &other.1).await?;
-            if !object.is_some_and(|object| is_on_record(&object, &key)) {
-                taken = self
-                    .reserved
-                    .take(key, own.clone(), Some(other), Instant::now());
+            let status = object.and_then(|object| object.status).unwrap_or_default();
+            let text = fingerprint.to_string();
+            if !status.key_fingerprints().any(|known| known == text) {
+                taken = take(Some(other));
             }
         }
-        let reservation = taken.map_err(|_| in_use())?;
+        let reservation = taken.map_err(|_| key_in_use("another device"))?;
         // It may have been recorded, and told by the watch, since the decision.
-        let holders = self.fleet().devices_by_key(&key);
-        let is_own = |holder: &DeviceIdentity| {
-            holder.metadata.namespace.as_ref() == Some(&own.0)
-                && holder.metadata.name.as_ref() == Some(&own.1)
-        };
-        match holders.iter().all(|holder| is_own(holder)) {
-            true => Ok(reservation),
-            false => Err(in_use().into()),
-        }
+        let holders = self.fleet().devices_by_key(&fingerprint);
+        policy::key_holder(key, device, &holders, &[], None).check()?;
+        Ok(reservation)
     }
-}
-
-fn is_on_record(device: &DeviceIdentity, key: &Fingerprint) -> bool {
-    let key = key.to_string();
-    device.status.iter().any(|status| {
-        let newest = status
-            .certificate
-            .iter()
-            .map(|newest| &newest.key_fingerprint);
-        let past = status.previous.iter().map(|past| &past.key_fingerprint);
-        newest.chain(past).any(|known| *known == key)
-    })
-}
-
-fn in_use() -> Refusal {
-    // Whose it is, is not for the requester to learn.
-    Refusal::new(
-        Reason::KeyInUse,
-        "the key of the request is certified for another device already: make a new key on the device",
-    )
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
         // about it is told at once.
         if let Some(until) = observed.enrolling_until.filter(|until| now < *until)
             && observed.device.current.is_none()
-            && !is_decided(observed)
+            && decision(observed).is_none()
         {
             return Plan::Look(until);
         }
@@ -199,20 +199,16 @@ fn outside(observed: &Observed, now: Timestamp) -> Standing {
     }
 }
 
-/// Whether a person has decided about the request on record.
-fn is_decided(observed: &Observed) -> bool {
-    let approval = observed.device.approval.as_ref();
-    approval.is_some_and(|approval| observed.pending == Some(approval.key))
+/// What a person has decided about the request on record.
+fn decision(observed: &Observed) -> Option<ApprovalDecision> {
+    let approval = observed.device.approval.as_ref()?;
+    (observed.pending == Some(approval.key)).then_some(approval.decision)
 }
 
 /// What is said of a device whose request waits for a person, or has just been decided.
 fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)> {
     let (device, key) = (&observed.device, observed.pending?);
-    let decision = device
-        .approval
-        .as_ref()
-        .filter(|approval| approval.key == key);
-    Some(match decision.map(|approval| approval.decision) {
+    Some(match decision(observed) {
         None => (
             DevicePhase::PendingApproval,
             Statement::no(

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::{
     Evidence,
-    applies::applies,
     credentials::{Authenticated, authenticate, find_authority, for_another},
     observed::Observed,
 };
@@ -13,7 +12,7 @@ use crate::{
     cluster::ApiError,
     pki::Csr,
     policy::{
-        Asked, Authority, Device, Grant, Group, Principal, Purpose, Reason, Refusal,
+        Asked, Authority, Device, Grant, Group, Outcome, Principal, Purpose, Reason, Refusal,
         RegistrationId, Situation, approval_policy, authority_not_found, authorize, explain,
         key_holder, may_register, name_taken, read_authority_facts, wanted_id,
     },
@@ -33,22 +32,13 @@ pub(super) struct Judgement {
     pub notes: Vec<String>,
 }
 
-/// What became of a step.
-pub(super) enum Outcome {
-    Passes,
-    /// The rule has nothing to do with this request.
-    DoesNotApply,
-    Refuses(Refusal),
-}
-
 impl Judgement {
     /// The server stops at the first refusal.
     pub fn verdict(&self) -> Result<(), &Refusal> {
         let refusals = || {
-            self.steps.iter().filter_map(|(_, outcome)| match outcome {
-                Outcome::Refuses(refusal) => Some(refusal),
-                Outcome::Passes | Outcome::DoesNotApply => None,
-            })
+            self.steps
+                .iter()
+                .filter_map(|(_, outcome)| outcome.refusal())
         };
         let first = refusals().next();
         // A request that would wait finds no room where too many wait: then that is the answer.
@@ -242,15 +232,10 @@ fn apply_rules(
         now,
     };
     let rules = explain(&situation);
-    let all_hold = rules.iter().all(|(_, outcome)| outcome.is_ok());
-    let rules = rules.into_iter().map(|(name, outcome)| {
-        let outcome = match outcome {
-            Err(refusal) => Outcome::Refuses(refusal),
-            Ok(()) if applies(name, &situation) => Outcome::Passes,
-            Ok(()) => Outcome::DoesNotApply,
-        };
-        (name.to_string(), outcome)
-    });
+    let all_hold = rules.iter().all(|(_, outcome)| outcome.refusal().is_none());
+    let rules = rules
+        .into_iter()
+        .map(|(name, outcome)| (name.to_string(), outcome));
     judgement.steps.extend(rules);
     match authorize(&situation) {
         Ok(grant) => judgement.grant = Some(grant),

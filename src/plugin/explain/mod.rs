@@ -1,6 +1,5 @@
 //! `kubectl devicecert explain`: what the EST server would answer, and why, without asking it.
 
-mod applies;
 mod credentials;
 mod judge;
 mod manifest;

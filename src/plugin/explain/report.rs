@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::judge::{Judgement, Outcome};
-use crate::{est::http_status, pki::Role, plugin::words::printable};
+use super::judge::Judgement;
+use crate::{est::http_status, pki::Role, plugin::words::printable, policy::Outcome};
 
 /// Every step, the verdict, and what would be certified.
 pub(super) fn in_words(judgement: &Judgement) -> String {

@@ -44,27 +44,31 @@ pub(super) fn kind_is_allowed(s: &Situation<'_>) -> Result<(), Refusal> {
     )
 }
 
-/// A key names one identity: whoever holds it must not become somebody else by another certificate.
-pub(super) fn key_is_free(s: &Situation<'_>) -> Result<(), Refusal> {
-    let in_use = |whose: &str| {
-        refuse(
-            Reason::KeyInUse,
-            format!(
-                "the key of the request is certified for {whose} already: make a new key on the device"
+impl KeyHolder {
+    /// A key names one identity: whoever holds it must not become somebody else by another certificate.
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Nobody => Ok(()),
+            // Whose it is, is not for the requester to learn.
+            Self::Device(_) => Err(key_in_use("another device")),
+            Self::Authority(_) => Err(key_in_use("a certificate authority")),
+            Self::Server => Err(key_in_use("the EST server")),
+            Self::Compromised => refuse(
+                Reason::KeyCompromised,
+                "the key of the request was revoked because it is compromised: make a new key on the device".into(),
             ),
-        )
-    };
-    match s.key_holder {
-        KeyHolder::Nobody => Ok(()),
-        // Whose it is, is not for the requester to learn.
-        KeyHolder::Device(_) => in_use("another device"),
-        KeyHolder::Authority(_) => in_use("a certificate authority"),
-        KeyHolder::Server => in_use("the EST server"),
-        KeyHolder::Compromised => refuse(
-            Reason::KeyCompromised,
-            "the key of the request was revoked because it is compromised: make a new key on the device".into(),
-        ),
+        }
     }
+}
+
+/// That a key is somebody else's.
+pub fn key_in_use(whose: &str) -> Refusal {
+    Refusal::new(
+        Reason::KeyInUse,
+        format!(
+            "the key of the request is certified for {whose} already: make a new key on the device"
+        ),
+    )
 }
 
 /// The operator makes keys only where the group says so.

@@ -697,7 +697,7 @@ fn explain_names_each_rule_and_agrees_with_the_decision() {
     let told = explain(&situation);
     let failed: Vec<Reason> = told
         .iter()
-        .filter_map(|(_, outcome)| outcome.as_ref().err())
+        .filter_map(|(_, outcome)| outcome.refusal())
         .map(|refusal| refusal.reason)
         .collect();
     assert_eq!(
