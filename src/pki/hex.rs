@@ -14,17 +14,16 @@ pub(super) fn write(bytes: &[u8], out: &mut impl Write) -> Result {
 
 /// Reads digits in either case; `None` for other characters. An odd number lacks its leading zero.
 pub(super) fn read(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = text
-        .chars()
-        .map(|c| c.to_digit(16))
-        .collect::<Option<_>>()?;
-    let pairs = digits.rchunks(2).rev();
-    // Two hex digits make a byte.
-    Some(
-        pairs
-            .map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit) as u8)
-            .collect(),
-    )
+    // A byte of a character outside ASCII is no digit.
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let byte = |pair: &[u8]| {
+        let value = pair
+            .iter()
+            .try_fold(0, |sum, byte| Some(sum * 16 + digit(byte)?));
+        // Two hex digits make a byte.
+        value.map(|value| value as u8)
+    };
+    text.as_bytes().rchunks(2).rev().map(byte).collect()
 }
 
 #[cfg(test)]
@@ -42,5 +41,6 @@ mod tests {
         assert_eq!(super::read("fa0"), Some(vec![0x0f, 0xa0]));
         assert_eq!(super::read(""), Some(vec![]));
         assert_eq!(super::read("0g"), None);
+        assert_eq!(super::read("é"), None);
     }
 }
