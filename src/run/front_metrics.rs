@@ -129,6 +129,12 @@ impl FrontMetrics {
             )?;
             connected.set(registrar.is_connected().into());
             parts.push(Box::new(connected));
+            let kept = IntGauge::new(
+                "devicecert_est_authorities_kept",
+                "Labels for which /cacerts is answered even while the controller is away.",
+            )?;
+            kept.set(registrar.authorities_kept().try_into().unwrap_or(i64::MAX));
+            parts.push(Box::new(kept));
         }
         Ok(parts)
     }

@@ -120,6 +120,11 @@ impl RemoteRegistrar {
         self.shared.lock().is_some()
     }
 
+    /// For how many labels `/cacerts` could be answered if the controller were away now.
+    pub fn authorities_kept(&self) -> usize {
+        self.authorities.len()
+    }
+
     async fn call(&self, request: Request) -> Result<Response, Rejection> {
         let overloaded = || {
             let words = "too many requests wait for the controller: try again";

@@ -20,7 +20,7 @@ impl<T> Default for LastGood<T> {
 }
 
 impl<T: Clone + PartialEq> LastGood<T> {
-    /// Keeps an answer; where there are too many labels, some other one makes room.
+    /// Keeps an answer; where there are too many labels, some other one makes room, but never what is served without a label.
     pub fn keep(&self, label: Option<&str>, answer: &T) {
         let mut answers = self.lock();
         let label = label.map(str::to_owned);
@@ -29,7 +29,7 @@ impl<T: Clone + PartialEq> LastGood<T> {
         }
         if answers.len() >= LABELS
             && !answers.contains_key(&label)
-            && let Some(other) = answers.keys().next().cloned()
+            && let Some(other) = answers.keys().find(|label| label.is_some()).cloned()
         {
             answers.remove(&other);
         }
@@ -39,6 +39,11 @@ impl<T: Clone + PartialEq> LastGood<T> {
     /// The last answer.
     pub fn get(&self, label: Option<&str>) -> Option<T> {
         self.lock().get(&label.map(str::to_owned)).cloned()
+    }
+
+    /// For how many labels an answer is kept now.
+    pub fn len(&self) -> usize {
+        self.lock().len()
     }
 
     /// The label means nothing any more.
@@ -76,10 +81,13 @@ mod tests {
             answers.keep(Some(&label), &number);
             assert_eq!(answers.get(Some(&label)), Some(number));
         }
-        assert_eq!(answers.lock().len(), LABELS);
+        assert_eq!(answers.len(), LABELS);
         answers.keep(None, &7);
         answers.keep(None, &8);
-        assert_eq!((answers.get(None), answers.lock().len()), (Some(8), LABELS));
+        for number in 0..3 * LABELS {
+            answers.keep(Some(&format!("m{number}")), &number);
+        }
+        assert_eq!((answers.get(None), answers.len()), (Some(8), LABELS));
         answers.forget(None);
         assert_eq!(answers.get(None), None);
     }

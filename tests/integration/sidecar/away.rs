@@ -5,9 +5,14 @@ use crate::harness::{CONVERGES, Device, eventually};
 
 /// Waits until the EST server knows that the controller is away.
 async fn until_missed(scene: &Scene) {
-    eventually("the controller is missed", CONVERGES, async || {
+    until_shown(scene, "devicecert_est_controller_connected 0").await;
+}
+
+/// Waits until the metrics of the EST server have this line.
+async fn until_shown(scene: &Scene, line: &str) {
+    eventually(line, CONVERGES, async || {
         let (_, text) = scene.sidecar.est.get("/metrics").await?;
-        match text.contains("devicecert_est_controller_connected 0") {
+        match text.lines().any(|shown| shown == line) {
             true => Ok(()),
             false => Err(text),
         }
@@ -67,7 +72,8 @@ async fn without_the_controller_est_answers_in_words_and_afterwards_goes_on_by_i
 #[tokio::test]
 async fn what_is_served_without_a_label_is_known_before_anybody_asks_for_it() {
     let mut scene = scene().await;
-    // The EST server has been ready for a while: it has asked itself.
+    // The EST server asks by itself, until the authority is ready.
+    until_shown(&scene, "devicecert_est_authorities_kept 1").await;
     scene.sidecar.controller.kill();
     until_missed(&scene).await;
     let authorities = scene.anonymous.authorities("").await;
