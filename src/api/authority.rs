@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{Condition, KeyAlgorithm, LIFESPAN, LocalRef};
+use super::shared::{Condition, KeyAlgorithm, LocalRef, lifespan};
 
 /// A certificate authority. Exactly one of selfSigned and issuedBy says where its certificate comes from.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -61,7 +61,8 @@ pub struct CertificateAuthoritySpec {
     /// How long the CA's certificate is valid: a number with s, m, h, d, w or y, such as `20y` (a year has 365 days).
     /// An intermediate never outlives its issuer. Cannot change.
     #[serde(default = "ten_years")]
-    #[schemars(length(min = 2, max = 32), regex(pattern = LIFESPAN))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = lifespan())]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.validity cannot change once the CA exists: create a new CertificateAuthority"))]
     pub validity: String,
 

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{Condition, KeyAlgorithm, LIFESPAN, LocalRef, SHARE};
+use super::shared::{Condition, KeyAlgorithm, LocalRef, lifespan, share};
 
 /// The rules for a group of devices.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -135,7 +135,8 @@ pub struct Authentication {
     pub registration_authorities: Vec<RegistrationAuthority>,
     /// For how long after it expired a device's newest certificate may still renew, such as `30d`. Off when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 32), regex(pattern = LIFESPAN))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = lifespan())]
     pub recovery_window: Option<String>,
     /// Whether CSRs must prove that they were made for their TLS connection (RFC 7030 §3.5).
     #[serde(default)]
@@ -420,7 +421,8 @@ pub struct AllowedNames {
 pub struct Profile {
     /// How long a certificate is valid: a number with s, m, h, d, w or y, such as `90d`. At least a minute (60s).
     #[serde(default = "ninety_days")]
-    #[schemars(length(min = 2, max = 32), regex(pattern = LIFESPAN))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = lifespan())]
     pub validity: String,
     /// The subject, RFC 4514 or OpenSSL's slash form, with `${registrationId}`, `${device}` (see
     /// registrationId.commonName), `${namespace}` and `${group}`.
@@ -581,11 +583,13 @@ pub struct Renewal {
     /// When a certificate is renewed: after a share of its life, such as `80%`, or a time before it expires, such as
     /// `30m`. Each device renews up to 5 % of its life earlier, so that a fleet does not renew at one moment.
     #[serde(default = "eighty_percent")]
-    #[schemars(length(min = 2, max = 32), regex(pattern = SHARE))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = share())]
     pub threshold: String,
     /// How long to wait after a failed renewal: a share of the life, such as `4%`, or a time, such as `10m`.
     #[serde(default = "four_percent")]
-    #[schemars(length(min = 2, max = 32), regex(pattern = SHARE))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = share())]
     pub retry: String,
     /// Whether the operator makes a new key at each renewal (DeviceIdentities with a secretName).
     #[serde(default = "yes")]

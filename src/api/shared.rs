@@ -1,14 +1,23 @@
 //! The pieces that several resources share: references, conditions and facts about a certificate.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The pattern of a lifespan such as `90d`.
-pub const LIFESPAN: &str = r"^([0-9]{1,9}(s|m|h|d|w|y))+$";
-/// The pattern of a percentage or a lifespan, such as `80%` or `30m`.
-pub const SHARE: &str = r"^([1-9][0-9]?%|([0-9]{1,9}(s|m|h|d|w|y))+)$";
+/// Says that a field is a lifespan such as `90d`.
+pub(super) fn lifespan() -> Rule {
+    Rule::new("self.matches('^([0-9]{1,9}(s|m|h|d|w|y))+$')")
+        .message("write a number with s, m, h, d, w or y and no spaces, such as 90d or 12h")
+}
+
+/// Says that a field is a percentage or a lifespan, such as `80%` or `30m`.
+pub(super) fn share() -> Rule {
+    Rule::new("self.matches('^([1-9][0-9]?%|([0-9]{1,9}(s|m|h|d|w|y))+)$')").message(
+        "write a percentage from 1% to 99%, or a number with s, m, h, d, w or y, such as 80% or 30m",
+    )
+}
+
 /// The pattern of an object name (RFC 1123 subdomain).
 pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 

@@ -14,7 +14,7 @@ use crate::{
     },
     cluster::{self, ApiError, Outcome},
     pki::Lifespan,
-    policy::{Device, Group, Origin, RegistrationId, Token as Compiled, TokenText},
+    policy::{Device, Group, Origin, RegistrationId, Token as Compiled, TokenText, whole_match},
 };
 
 /// Letters and digits that nobody mistakes for another: 32, so that a byte gives one without a bias.
@@ -51,6 +51,13 @@ impl Token {
     pub async fn run(self, connection: &Connection) -> Result<(), PluginError> {
         let id = self.scope.id.as_deref().map(RegistrationId::parse);
         let id = id.transpose()?;
+        if let Some(pattern) = &self.scope.pattern {
+            whole_match(pattern).map_err(|error| {
+                PluginError::Usage(format!(
+                    "--pattern {pattern}: write a regular expression such as pump-[0-9]+: {error}"
+                ))
+            })?;
+        }
         for warning in self.judge(connection, id.as_ref()).await? {
             eprintln!("Warning: {warning}");
         }

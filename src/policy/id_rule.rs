@@ -121,16 +121,31 @@ impl IdRule {
 }
 
 /// A bounded regular expression that must match the whole of an ID, in any case.
-pub(super) fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .case_insensitive(true)
-        .size_limit(1 << 18)
-        .build()
+///
+/// # Errors
+/// If it is none, or too large.
+pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
+    let build = |text: &str| {
+        regex::RegexBuilder::new(text)
+            .case_insensitive(true)
+            .size_limit(1 << 18)
+            .build()
+    };
+    // Alone first: the parentheses of `a)|(b` would pair with those around it.
+    build(pattern)?;
+    build(&format!("^(?:{pattern})$"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_cannot_leave_the_parentheses_around_it() {
+        assert!(whole_match("a|b").unwrap().is_match("B"));
+        assert!(!whole_match("a|b").unwrap().is_match("ab"));
+        whole_match("a)|(b").unwrap_err();
+    }
 
     fn edge() -> IdRule {
         IdRule::compile(&RegistrationIdRule {

@@ -45,7 +45,7 @@ pub use group::{
     AuthorityRule, BootstrapRules, Group, IdMapping, PasswordRules, TokenRules, UserRule,
     key_algorithm, passwords_missing,
 };
-pub use id_rule::IdRule;
+pub use id_rule::{IdRule, whole_match};
 pub use key_holder::key_holder;
 pub use label::{GroupKey, Labels};
 pub use principal::{Principal, Standing};

@@ -38,6 +38,10 @@ pub fn creations() -> Vec<(Value, &'static str)> {
             "spec.validity: Invalid value",
         ),
         (
+            ca("validity", json!({ "validity": "10 years" })),
+            "write a number with s, m, h, d, w or y and no spaces, such as 90d or 12h",
+        ),
+        (
             ca("validity", json!({ "validity": "10" })),
             "spec.validity: Invalid value",
         ),
@@ -147,7 +151,7 @@ pub fn creations() -> Vec<(Value, &'static str)> {
                 "ca",
                 json!({ "renewal": { "threshold": "100%" } }),
             ),
-            "spec.renewal.threshold: Invalid value",
+            "write a percentage from 1% to 99%",
         ),
         (
             group(

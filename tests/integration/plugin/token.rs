@@ -99,7 +99,11 @@ async fn what_could_never_be_used_is_refused_or_warned_of() {
         "pump-1 does not match the pattern",
     ]);
     token(&["--group", "g", "--id", "x-"]).complains(&["InvalidRegistrationId"]);
-    token(&["--group", "g", "--pattern", "("]).complains(&["WrongToken", "cannot be used"]);
+    token(&["--group", "g", "--pattern", "("]).complains(&[
+        "--pattern (",
+        "regular expression",
+        "pump-[0-9]+",
+    ]);
     token(&["--group", "g", "--id", "cam-1", "--name", "a.b"]).complains(&["--name a.b"]);
     let none: Vec<EnrollmentToken> = scene
         .world
