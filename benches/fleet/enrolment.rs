@@ -9,6 +9,7 @@ use crate::{
     args::Args,
     cluster::{BENCH, Cluster, concurrently, names},
     est::{Connection, Device, Dialler, Enrolment},
+    half_load,
     operator::Operator,
     progress,
     report::{self, Report, Way},
@@ -22,6 +23,7 @@ const RENEWALS: usize = 4;
 /// The EST experiments.
 pub struct Enrolments<'a> {
     args: &'a Args,
+    cluster: &'a Cluster,
     operator: &'a Operator,
     root: Certificate,
 }
@@ -40,11 +42,12 @@ impl<'a> Enrolments<'a> {
     /// The experiments on this operator.
     pub async fn new(
         args: &'a Args,
-        cluster: &Cluster,
+        cluster: &'a Cluster,
         operator: &'a Operator,
     ) -> Result<Self, Failure> {
         Ok(Self {
             args,
+            cluster,
             operator,
             root: cluster.root(BENCH).await?,
         })
@@ -52,7 +55,8 @@ impl<'a> Enrolments<'a> {
 
     /// New devices enrol by password, then renew in each way.
     pub async fn round(&self, round: u32, report: &mut Report) -> Result<(), Failure> {
-        let mut devices = names('e', round, self.args.enrolments)
+        let names = names('e', round, self.args.enrolments);
+        let mut devices = names
             .iter()
             .map(|name| Device::new(name))
             .collect::<Result<Vec<_>, _>>()?;
@@ -102,12 +106,28 @@ impl<'a> Enrolments<'a> {
             };
             self.measure(way, lines, workers, report).await?;
         }
-        let lines = devices.iter().map(|device| renewing(device, 1));
-        let lines = open(lines.collect::<Result<_, _>>()?).await?;
-        progress(&format!("round {}: renewals at half load", round + 1));
+        let lines = devices
+            .iter()
+            .map(|device| renewing(device, half_load::TURNS))
+            .collect::<Result<_, _>>()?;
+        let lines = open(lines).await?;
         let rate = report.newest(&report::EIGHT_CONNECTIONS.rate);
-        let latencies = half_load(lines, rate.ok_or("no rate was measured")? / 2.0).await?;
-        report.add_spread(&report::HALF_LOAD, &report::HALF_LOAD_SPREAD, &latencies);
+        let rate = rate.ok_or("no rate was measured")? / 2.0;
+        self.operator.idle_usage().await?;
+        progress(&format!("round {}: renewals at half load", round + 1));
+        let renew = |mut line: Line, turn| async move {
+            line.send(turn).await?;
+            Ok(line)
+        };
+        let renewals = half_load::at_rate(rate, lines, renew).await?;
+        let writes = half_load::bare(self.cluster, &names, rate).await?;
+        report.add_spread(&report::HALF_LOAD, &report::HALF_LOAD_SPREAD, &renewals);
+        report.add_spread(
+            &report::HALF_LOAD_BARE,
+            &report::HALF_LOAD_BARE_SPREAD,
+            &writes,
+        );
+        report.compare_tails(&report::HALF_LOAD_TO_BARE, &renewals, &writes);
         Ok(())
     }
 
@@ -166,20 +186,6 @@ async fn open(mut lines: Vec<Line>) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// Sends one request of each line at its time, `rate` of them a second, whether or not others were answered. Returns ms, from
-/// the moment for which each was planned.
-async fn half_load(lines: Vec<Line>, rate: f64) -> Result<Vec<f64>, Failure> {
-    let began = tokio::time::Instant::now();
-    let count = lines.len();
-    let send = |(place, line): (u32, Line)| async move {
-        let planned = began + Duration::from_secs_f64(f64::from(place) / rate);
-        tokio::time::sleep_until(planned).await;
-        work_off(vec![line]).await?;
-        Ok(planned.elapsed().as_secs_f64() * 1e3)
-    };
-    concurrently(count, (0..).zip(lines).map(send)).await
-}
-
 /// Sends the first request of every line, then the second of every line, and so on.
 async fn work_off(mut lines: Vec<Line>) -> Result<Vec<Answer>, Failure> {
     let mut answers = Vec::new();
@@ -190,16 +196,26 @@ async fn work_off(mut lines: Vec<Line>) -> Result<Vec<Answer>, Failure> {
         .unwrap_or(0);
     for pass in 0..most {
         for line in &mut lines {
-            let Some(request) = line.requests.get(pass) else {
-                continue;
-            };
-            let began = Instant::now();
-            let connection = match &mut line.connection {
-                Some(connection) => connection,
-                closed => closed.insert(line.dialler.connect().await?),
-            };
-            answers.push((connection.send(request).await?, began.elapsed()));
+            if pass < line.requests.len() {
+                answers.push(line.send(pass).await?);
+            }
         }
     }
     Ok(answers)
+}
+
+impl Line {
+    /// Sends one of its requests, over a connection that is opened if there is none yet.
+    async fn send(&mut self, number: usize) -> Result<Answer, Failure> {
+        let request = self
+            .requests
+            .get(number)
+            .ok_or("the line has no such request")?;
+        let began = Instant::now();
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            closed => closed.insert(self.dialler.connect().await?),
+        };
+        Ok((connection.send(request).await?, began.elapsed()))
+    }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod crypto;
 mod enrolment;
 mod est;
+mod half_load;
 mod issuance;
 mod machine;
 mod memory;

@@ -97,6 +97,11 @@ impl Report {
         self.add(spread, quantile(all, 0.99) / quantile(all, 0.5));
     }
 
+    /// Adds the ratio of the 99th percentiles of two loads.
+    pub fn compare_tails(&mut self, ratio: &'static Figure, of: &[f64], to: &[f64]) {
+        self.add(ratio, quantile(of, 0.99) / quantile(to, 0.99));
+    }
+
     /// Prints the table and writes the JSON.
     pub fn finish(self, out: &Path) -> Result<(), Failure> {
         println!(

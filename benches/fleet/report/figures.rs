@@ -127,3 +127,20 @@ pub const HALF_LOAD_SPREAD: Figure = figure(
     "ratio",
     Bar::MedianAtMost(5.0),
 );
+
+/// The writes of such renewals alone, planned at the same rate.
+pub const HALF_LOAD_BARE: Figure =
+    figure("their writes alone at that rate: latency", "ms", Bar::None);
+/// Their 99th percentile to their median.
+pub const HALF_LOAD_BARE_SPREAD: Figure = figure(
+    "their writes alone at that rate: p99 / median",
+    "ratio",
+    Bar::None,
+);
+
+/// The 99th percentile of the renewals to that of their writes alone.
+pub const HALF_LOAD_TO_BARE: Figure = figure(
+    "EST renewal at half load: p99 / p99 of the writes alone",
+    "ratio",
+    Bar::None,
+);
