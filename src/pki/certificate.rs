@@ -15,7 +15,7 @@ use super::signature::SignatureError;
 use super::signed::{self, Signed, Unsigned};
 use super::{
     ExtendedKeyUsage, Fingerprint, KeyUsage, Name, NameError, PublicKeyError, SanError, Serial,
-    SerialError, SubjectAltNames, SubjectPublicKey, Validity, pem,
+    SerialError, SubjectAltNames, SubjectPublicKey, Validity, pem, twin,
 };
 use extensions::{Constraints, Extensions};
 
@@ -153,6 +153,15 @@ impl Certificate {
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.der)
+    }
+
+    /// The same certificate with its ECDSA signature written in the other way, which anybody can do and which is as good; `None`
+    /// for other signatures. Who is denied by fingerprint, or has used something up, is and has so by both.
+    pub fn twin(&self) -> Option<Self> {
+        twin::of(&self.der).map(|der| Self {
+            der,
+            ..self.clone()
+        })
     }
 
     /// The X.509 version: 1, 2 or 3. Versions 1 and 2 know no basic constraints.

@@ -40,6 +40,7 @@ pub mod serial;
 pub mod server_key;
 pub mod signature;
 mod signed;
+mod twin;
 pub mod validity;
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ pub fn bootstrap_rules<'g>(
         .bootstrap
         .as_ref()
         .ok_or_else(|| unknown("the client certificate is on no device's record here"))?;
-    if rules.denied.contains(&certificate.fingerprint()) {
+    if rules.denies(certificate) {
         let message = "this bootstrap certificate is on the group's list of denied ones";
         return Err(Refusal::new(Reason::BootstrapDenied, message));
     }
@@ -413,6 +413,10 @@ mod tests {
         assert_eq!(reason(&closed), Err(Reason::UnknownCertificate));
         assert_eq!(reason(&spec(json!([]))), Ok(()));
         let denied = spec(json!([leaf.fingerprint().to_string()]));
+        assert_eq!(reason(&denied), Err(Reason::BootstrapDenied));
+        // Anybody can write its signature in another way.
+        let twin = leaf.twin().unwrap();
+        let denied = spec(json!([twin.fingerprint().to_string()]));
         assert_eq!(reason(&denied), Err(Reason::BootstrapDenied));
         let anchors = [maker.certificate.clone()];
         assert_eq!(leads_to(&leaf, &[], &anchors, &[], now()), Ok(()));

@@ -94,7 +94,7 @@ pub(super) fn may_claim(s: &Situation<'_>) -> Result<(), Refusal> {
                 );
             };
             let rules = s.group.bootstrap.as_ref();
-            if rules.is_some_and(|rules| rules.denied.contains(&certificate.fingerprint())) {
+            if rules.is_some_and(|rules| rules.denies(certificate)) {
                 return refuse(
                     Reason::BootstrapDenied,
                     "this bootstrap certificate is on the group's list of denied ones".into(),

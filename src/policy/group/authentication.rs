@@ -153,6 +153,14 @@ impl BootstrapRules {
     }
 }
 
+impl BootstrapRules {
+    /// Whether a certificate may not be used, in whichever way its signature is written.
+    pub fn denies(&self, certificate: &Certificate) -> bool {
+        let denied = |form: &Certificate| self.denied.contains(&form.fingerprint());
+        denied(certificate) || certificate.twin().as_ref().is_some_and(denied)
+    }
+}
+
 impl IdMapping {
     fn compile(mapping: Option<&api::BootstrapMapping>) -> Result<Self, Misfit> {
         let Some(mapping) = mapping else {

@@ -43,6 +43,12 @@ impl Maker {
     }
 }
 
+/// The same certificate with another fingerprint.
+fn twin(certificate: &[u8]) -> Vec<u8> {
+    let certificate = devicecert::pki::Certificate::from_der(certificate).unwrap();
+    certificate.twin().unwrap().der().to_vec()
+}
+
 async fn with_bootstrap(maker: &Maker, more: Value) -> Scene {
     let mut bootstrap = json!({ "trustAnchors": maker.root(), "registration": "Open" });
     crate::harness::merge(&mut bootstrap, more);
@@ -113,6 +119,12 @@ async fn a_certificate_that_may_claim_any_id_claims_one() {
     // And was not used up by the attempt.
     let own = Device::new("edge-x");
     own.owns(&thief.enroll("", &own.csr()).await.certificate());
+    // Nor is it another certificate with its signature written in the other way.
+    let thief = scene.anonymous.certificate(&twin(&second), &second_key);
+    thief
+        .enroll("", &Device::new("edge-y").csr())
+        .await
+        .refuses(403, "BootstrapPinned", &["edge-x"]);
 }
 
 #[tokio::test]
@@ -125,6 +137,12 @@ async fn strangers_denied_ones_and_our_own_certificates_open_nothing() {
     scene
         .anonymous
         .certificate(&denied, &denied_key)
+        .enroll("", &device.csr())
+        .await
+        .refuses(403, "BootstrapDenied", &[]);
+    scene
+        .anonymous
+        .certificate(&twin(&denied), &denied_key)
         .enroll("", &device.csr())
         .await
         .refuses(403, "BootstrapDenied", &[]);
