@@ -180,6 +180,22 @@ pub struct DeviceIdentityStatus {
     /// The request that waits for a person's approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_request: Option<PendingRequest>,
+    /// What the person saw who approved the key in spec.approval: the approval is for these names only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_request: Option<ApprovedRequest>,
+}
+
+/// A request that a person approved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovedRequest {
+    /// SHA-256 of the public key, as spec.approval.keyFingerprint has it.
+    #[schemars(length(max = 64))]
+    pub key_fingerprint: String,
+    /// The subject alternative names that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 96), inner(length(max = 520)))]
+    pub subject_alt_names: Vec<String>,
 }
 
 /// A request that waits for a person's approval.

@@ -213,6 +213,7 @@ pub fn authorize(situation: &Situation<'_>) -> Result<Grant, Refusal> {
         lifespan: situation.group.lifespan,
         request_digest: situation.asked.digest(),
         token_use: credentials::token_use(situation),
+        approval_key: approval_key(&situation.asked, situation.device),
     };
     Grant::new(granted, situation.authority.usable()?, situation.now)
 }

@@ -33,6 +33,8 @@ pub struct Device {
     pub approval: Option<Approved>,
     /// The request that waits for one, as it was shown.
     pub pending: Option<Pending>,
+    /// The request that was approved, as it was shown.
+    pub approved_request: Option<Pending>,
     /// The alternative names that its owner declared.
     pub declared_names: SubjectAltNames,
     /// The newest certificate on record.
@@ -141,6 +143,15 @@ impl Device {
                 .and_then(|s| s.pending_request.as_ref())
                 .map(pending)
                 .transpose()?,
+            approved_request: status
+                .and_then(|s| s.approved_request.as_ref())
+                .map(|request| {
+                    Ok(Pending {
+                        key: fingerprint("approvedRequest", &request.key_fingerprint)?,
+                        names: request.subject_alt_names.clone(),
+                    })
+                })
+                .transpose()?,
             declared_names: declared_names(&object.spec)?,
             current: status
                 .and_then(|s| s.certificate.as_ref())
@@ -168,6 +179,7 @@ impl Device {
             labels: BTreeMap::new(),
             approval: None,
             pending: None,
+            approved_request: None,
             declared_names: SubjectAltNames::default(),
             current: None,
             previous: Vec::new(),

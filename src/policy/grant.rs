@@ -56,6 +56,7 @@ pub struct Grant {
     request_digest: Fingerprint,
     role: Role,
     token_use: Option<TokenUse>,
+    approval_key: Fingerprint,
 }
 
 /// What [`Grant::new`] needs beside the issuer and the time.
@@ -70,6 +71,7 @@ pub(super) struct Granted {
     pub extended_key_usages: Vec<ExtendedKeyUsage>,
     pub lifespan: Lifespan,
     pub request_digest: Fingerprint,
+    pub approval_key: Fingerprint,
 }
 
 impl Grant {
@@ -98,6 +100,7 @@ impl Grant {
             request_digest: granted.request_digest,
             role: granted.role,
             token_use: granted.token_use,
+            approval_key: granted.approval_key,
         })
     }
 
@@ -159,6 +162,11 @@ impl Grant {
     pub fn request_digest(&self) -> Fingerprint {
         self.request_digest
     }
+
+    /// The key of which a person's approval would have to speak.
+    pub fn approval_key(&self) -> Fingerprint {
+        self.approval_key
+    }
 }
 
 /// Leave to sign the EST server's own certificate. Its names come from the operator's configuration alone.
@@ -183,6 +191,7 @@ pub fn server_grant(
         requested_subject: None,
         names,
         request_digest: key.fingerprint(),
+        approval_key: key.fingerprint(),
         key,
         role: Role::Leaf,
         token_use: None,

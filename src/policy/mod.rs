@@ -50,7 +50,7 @@ pub use key_holder::key_holder;
 pub use label::{GroupKey, Labels};
 pub use principal::{Principal, Standing};
 pub use reason::{Reason, Refusal};
-pub use record::{Recording, certificate_ready, record, secret_ready};
+pub use record::{Recording, approved_request, certificate_ready, record, secret_ready};
 pub use registration_id::RegistrationId;
 pub use renewal::{RetryInterval, renewal_time};
 pub use room::is_waiting;

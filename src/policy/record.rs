@@ -7,7 +7,10 @@ use super::{
     Device, Grant, Origin, Principal, Reason, Statement, authorize::MOST_PREVIOUS, set_condition,
 };
 use crate::{
-    api::{self, DeviceCertificate, DeviceIdentityStatus, DevicePhase, PreviousCertificate},
+    api::{
+        self, ApprovedRequest, DeviceCertificate, DeviceIdentityStatus, DevicePhase,
+        PreviousCertificate,
+    },
     pki::{Certificate, Clipped},
 };
 
@@ -28,6 +31,22 @@ pub struct Recording<'a> {
     pub generation: Option<i64>,
     /// The present moment.
     pub now: Timestamp,
+}
+
+/// The request for the key that is approved now, as the person saw it; also when it is no longer the one that waits.
+pub fn approved_request(status: &DeviceIdentityStatus, device: &Device) -> Option<ApprovedRequest> {
+    let key = device.approval.as_ref()?.key.to_string();
+    let waiting = status
+        .pending_request
+        .as_ref()
+        .map(|request| ApprovedRequest {
+            key_fingerprint: request.key_fingerprint.clone(),
+            subject_alt_names: request.subject_alt_names.clone(),
+        });
+    [status.approved_request.clone(), waiting]
+        .into_iter()
+        .flatten()
+        .find(|request| request.key_fingerprint == key)
 }
 
 /// The status with the new certificate in it. Older certificates that are still valid move to `previous`.
@@ -54,6 +73,14 @@ pub fn record(status: &DeviceIdentityStatus, recording: &Recording<'_>) -> Devic
         .filter(|past| past.not_after.0 > now)
         .take(MOST_PREVIOUS)
         .collect();
+    status.approved_request = approved_request(&status, device).or_else(|| {
+        // It was approved before anybody asked: from now on for these names.
+        let approval = device.approval.as_ref()?;
+        (approval.key == grant.approval_key()).then(|| ApprovedRequest {
+            key_fingerprint: approval.key.to_string(),
+            subject_alt_names: grant.names().to_texts(),
+        })
+    });
     status.pending_request = None;
     let renewed = device.current.is_some();
     let validity = certificate.validity();

@@ -41,6 +41,8 @@ impl LocalRegistrar {
             None => self.check_room_for_pending(&group)?,
         }
         let mut new = old.clone();
+        // An approval stays one for what that person saw.
+        new.approved_request = policy::approved_request(&old, &device);
         new.pending_request = Some(request);
         if device.live(now).is_none() {
             new.phase = Some(DevicePhase::PendingApproval);

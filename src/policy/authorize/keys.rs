@@ -180,11 +180,11 @@ pub(super) fn key_is_approved(s: &Situation<'_>) -> Result<(), Refusal> {
 
 /// An approval is for what the person saw: the names of the request that waits, or of the certificate that the key has.
 fn names_are_approved(s: &Situation<'_>, key: Fingerprint) -> Result<(), Refusal> {
-    let shown = s
-        .device
-        .pending
-        .as_ref()
-        .filter(|pending| pending.key == key);
+    let requests = [&s.device.approved_request, &s.device.pending];
+    let shown = requests
+        .into_iter()
+        .flatten()
+        .find(|request| request.key == key);
     let live = s
         .device
         .live(s.now)

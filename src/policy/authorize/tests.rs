@@ -126,6 +126,12 @@ impl Scene {
                 });
         api::DeviceIdentityStatus {
             previous: previous.collect(),
+            approved_request: self.device.approved_request.as_ref().map(|request| {
+                api::ApprovedRequest {
+                    key_fingerprint: request.key.to_string(),
+                    subject_alt_names: request.names.clone(),
+                }
+            }),
             ..Default::default()
         }
     }
@@ -152,6 +158,10 @@ fn csr_with(subject: &str, arguments: &[&str]) -> Csr {
 }
 
 fn csr_of(key: &PrivateKey, subject: &str) -> Csr {
+    csr_for(key, subject, &[])
+}
+
+fn csr_for(key: &PrivateKey, subject: &str, arguments: &[&str]) -> Csr {
     let request = [
         "req",
         "-new",
@@ -162,6 +172,7 @@ fn csr_of(key: &PrivateKey, subject: &str) -> Csr {
         "-subj",
         subject,
     ];
+    let request = [&request[..], arguments].concat();
     Csr::from_der(&openssl(&request, key.to_pkcs8_pem().as_bytes())).unwrap()
 }
 
@@ -640,6 +651,46 @@ fn an_approval_is_for_one_key_and_void_for_any_other() {
     scene.group.spec.approval = api::Approval::Manual;
     scene.group.spec.pending = api::Pending::Reject;
     assert_eq!(refusal(&scene, &other), Some(Reason::ApprovalRequired));
+}
+
+#[test]
+fn an_approval_is_for_the_names_of_its_request_when_the_certificate_has_expired_or_another_is_newer()
+ {
+    let mut scene = Scene::new();
+    scene.group.spec.allowed_names.dns_names = vec!["*.example.com".into()];
+    let first = csr("/CN=dev1");
+    let older = scene.enroll(&password(), &first);
+    scene.group.spec.approval = api::Approval::Manual;
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let asks = |name: &str| {
+        let names = format!("subjectAltName=DNS:{name}.example.com");
+        csr_for(&key, "/CN=dev1", &["-addext", &names])
+    };
+    let (harmless, greedy) = (asks("cam1"), asks("admin"));
+    let approved = Some(crate::policy::Approved {
+        decision: api::ApprovalDecision::Approved,
+        key: harmless.key().fingerprint(),
+        reason: None,
+    });
+    scene.device.approval = approved.clone();
+    scene
+        .group
+        .spec
+        .authentication
+        .passwords
+        .as_mut()
+        .unwrap()
+        .existing = Existing::Any;
+    scene.enroll(&password(), &harmless);
+    scene.device.approval = approved.clone();
+    let refused = Reason::NameNotAllowed;
+    assert_eq!(scene.refusal(&password(), Asked::Csr(&greedy)), refused);
+    let newest = scene.enroll(&by(&older), &first);
+    scene.device.approval = approved.clone();
+    assert_eq!(scene.refusal(&password(), Asked::Csr(&greedy)), refused);
+    scene.now = newest.validity().not_after;
+    assert_eq!(scene.refusal(&password(), Asked::Csr(&greedy)), refused);
+    assert!(scene.ask(&password(), Asked::Csr(&harmless)).is_ok());
 }
 
 #[test]

@@ -281,3 +281,39 @@ async fn an_approval_is_for_the_names_that_were_shown() {
         .await
         .refuses(403, "NameNotAllowed", &[]);
 }
+
+#[tokio::test]
+async fn another_key_that_asks_does_not_widen_what_was_approved() {
+    let names = json!({ "approval": "Manual", "allowedNames": { "dnsNames": ["*.example.com"] } });
+    let scene = scene(open(), names).await;
+    let device = Device::new("cam-1");
+    let harmless = device.csr_with(&["cam1.example.com"]);
+    let waits = |reply: crate::harness::Reply| reply.refuses(202, "PendingApproval", &[]);
+    waits(scene.user.enroll("", &harmless).await);
+    let pending: DeviceIdentity = scene.world.get("cam-1").await;
+    let request = pending.status.unwrap().pending_request.unwrap();
+    // It has waited for longer than another may not take its place.
+    let old = json!({ "pendingRequest": { "requestedAt": "2001-01-01T00:00:00Z" } });
+    scene
+        .world
+        .patch_status::<DeviceIdentity>("cam-1", old)
+        .await;
+    let approval = json!({ "decision": "Approved", "keyFingerprint": request.key_fingerprint });
+    scene
+        .world
+        .patch::<DeviceIdentity>("cam-1", json!({ "spec": { "approval": approval } }))
+        .await;
+    let other = Device::new("cam-1");
+    waits(scene.user.enroll("", &other.csr()).await);
+    let pending: DeviceIdentity = scene.world.get("cam-1").await;
+    let shown = pending.status.unwrap().pending_request.unwrap();
+    assert_ne!(shown.key_fingerprint, request.key_fingerprint);
+
+    let greedy = device.csr_with(&["admin.example.com"]);
+    scene.user.enroll("", &greedy).await.refuses(
+        403,
+        "NameNotAllowed",
+        &["admin.example.com", "approved for other names"],
+    );
+    device.owns(&scene.user.enroll("", &harmless).await.certificate());
+}
