@@ -160,10 +160,10 @@ pub(super) fn key_is_approved(s: &Situation<'_>) -> Result<(), Refusal> {
     if decision.is_some() {
         return names_are_approved(s, key);
     }
-    let renews_its_key = matches!(s.principal, Principal::Device { .. })
-        && s.device.live_keys(s.now).any(|live| live == key);
-    if renews_its_key {
-        return Ok(());
+    if let Principal::Device { certificate, .. } = s.principal
+        && s.device.live_keys(s.now).any(|live| live == key)
+    {
+        return names_are_among(s, &certificate.sans().to_texts());
     }
     let reason = match s.group.pending {
         Pending::Poll => Reason::PendingApproval,
@@ -199,6 +199,10 @@ fn names_are_approved(s: &Situation<'_>, key: Fingerprint) -> Result<(), Refusal
         .chain(live.map(|live| live.names.to_texts()))
         .flatten()
         .collect();
+    names_are_among(s, &approved)
+}
+
+fn names_are_among(s: &Situation<'_>, approved: &[String]) -> Result<(), Refusal> {
     match names(s)?
         .to_texts()
         .into_iter()

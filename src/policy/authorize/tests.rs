@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     api::{self, Existing, Passwords, Registration},
     pki::{
-        Certificate, Fingerprint, KeyAlgorithm, PrivateKey,
+        Certificate, Fingerprint, KeyAlgorithm, PrivateKey, SubjectAltNames,
         fixtures::{Ca, now, openssl, openssl_csr},
     },
     policy::{Recorded, Recording, record, renewal_time},
@@ -691,6 +691,39 @@ fn an_approval_is_for_the_names_of_its_request_when_the_certificate_has_expired_
     scene.now = newest.validity().not_after;
     assert_eq!(scene.refusal(&password(), Asked::Csr(&greedy)), refused);
     assert!(scene.ask(&password(), Asked::Csr(&harmless)).is_ok());
+}
+
+#[test]
+fn a_live_key_gets_no_new_names_where_a_person_must_approve() {
+    let mut scene = Scene::new();
+    scene.group.spec.allowed_names.dns_names = vec!["*.example.com".into()];
+    scene.group.spec.profile.change_subject_name = api::ChangeSubjectName::Allowed;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let asks = |attributes| {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "dev1");
+        let request = parameters.serialize_request_with_attributes(&key, attributes);
+        Csr::from_der(request.unwrap().der()).unwrap()
+    };
+    let names = SubjectAltNames::parse(&["admin.example.com"], &[], &[]).unwrap();
+    let names = names.encode().unwrap();
+    let length = names.len() as u8;
+    let change = rcgen::Attribute {
+        // ChangeSubjectName: a SET of one SEQUENCE, with the names alone.
+        oid: &[1, 3, 6, 1, 5, 5, 7, 7, 36],
+        values: [&[0x31, length + 2, 0x30, length], &names[..]].concat(),
+    };
+    let (same, other) = (asks(Vec::new()), asks(vec![change]));
+    let certificate = scene.enroll(&password(), &same);
+    assert!(scene.ask(&by(&certificate), Asked::Csr(&other)).is_ok());
+    scene.group.spec.approval = api::Approval::Manual;
+    assert!(scene.ask(&by(&certificate), Asked::Csr(&same)).is_ok());
+    assert_eq!(
+        scene.refusal(&by(&certificate), Asked::Csr(&other)),
+        Reason::NameNotAllowed
+    );
 }
 
 #[test]
