@@ -42,7 +42,7 @@ pub struct BootstrapClaimSpec {
     /// The registration ID that it belongs to, in lower case.
     #[schemars(length(min = 1, max = 64))]
     pub registration_id: String,
-    /// SHA-256 of the certificate's DER, hexadecimal.
+    /// SHA-256 of the certificate's DER, hexadecimal. One that is signed with ECDSA has two: this is the one that was presented.
     #[schemars(length(min = 64, max = 64))]
     pub fingerprint: String,
 }

@@ -155,8 +155,16 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
+    /// SHA-256 of what its issuer signed (TBSCertificate, RFC 5280 §4.1.1.1): the same in whichever way the signature is written,
+    /// which others than the issuer can change (see [`Self::twin`]).
+    pub fn content_digest(&self) -> Fingerprint {
+        // It was read when it was made, so this only finds the part again.
+        let content = Signed::from_der(&self.der).and_then(|signed| signed.to_be_signed.to_der());
+        content.map_or_else(|_| self.fingerprint(), |content| Fingerprint::of(&content))
+    }
+
     /// The same certificate with its ECDSA signature written in the other way, which anybody can do and which is as good; `None`
-    /// for other signatures. Who is denied by fingerprint, or has used something up, is and has so by both.
+    /// for other signatures. Who is denied by one fingerprint is denied by both.
     pub fn twin(&self) -> Option<Self> {
         twin::of(&self.der).map(|der| Self {
             der,

@@ -74,6 +74,7 @@ mod tests {
                 let twin = leaf.twin().unwrap();
                 assert!(twin.is_signed_by(&ca.certificate));
                 assert_ne!(twin.fingerprint(), leaf.fingerprint());
+                assert_eq!(twin.content_digest(), leaf.content_digest());
                 assert_eq!(twin.twin(), Some(leaf));
             }
         }

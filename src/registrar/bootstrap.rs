@@ -33,13 +33,9 @@ impl LocalRegistrar {
             now,
         )?;
         let own_name = self.own_name(&certificate)?;
-        let mut claim = self.read_claim(&group.namespace, &certificate).await?;
-        if claim.is_none() {
-            claim = self
-                .read_claim_of_twin(&group.namespace, &certificate)
-                .await?;
-        }
-        let claimed = claim
+        let claimed = self
+            .read_claim(&group.namespace, &certificate)
+            .await?
             .map(|claim| RegistrationId::parse(&claim.spec.registration_id))
             .transpose()?;
         Ok(Principal::Bootstrap {
@@ -83,33 +79,20 @@ impl LocalRegistrar {
         namespace: &str,
         certificate: &Certificate,
     ) -> Result<Option<BootstrapClaim>, Rejection> {
-        let name = certificate.fingerprint().to_string();
+        let name = certificate.content_digest().to_string();
         let claim = self.claims(namespace).get_opt(&name).await;
         Ok(claim.map_err(|e| ApiError::new("read BootstrapClaim", &name, e))?)
     }
 
-    /// A claim is found by the fingerprint, and a certificate may have two.
-    async fn read_claim_of_twin(
-        &self,
-        namespace: &str,
-        certificate: &Certificate,
-    ) -> Result<Option<BootstrapClaim>, Rejection> {
-        match certificate.twin() {
-            Some(twin) => self.read_claim(namespace, &twin).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Ties a bootstrap certificate to a device, for ever. The claim's name is the fingerprint, so of two replicas at once only
-    /// one can make it; the other finds out whose it is. The claim of the twin is looked for afterwards, so of two at once that
-    /// present one form each at least one sees the other's.
+    /// Ties a bootstrap certificate to a device, for ever. The claim's name is the certificate's, so of two replicas at once only
+    /// one can make it; the other finds out whose it is.
     pub(super) async fn claim(
         &self,
         certificate: &Certificate,
         device: &Device,
         object: &DeviceIdentity,
     ) -> Result<(), Rejection> {
-        let name = certificate.fingerprint().to_string();
+        let name = certificate.content_digest().to_string();
         let claim = BootstrapClaim {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -125,7 +108,7 @@ impl LocalRegistrar {
                     name: device.group.clone(),
                 },
                 registration_id: device.id.folded().into(),
-                fingerprint: name.clone(),
+                fingerprint: certificate.fingerprint().to_string(),
             },
         };
         let made = self
@@ -133,36 +116,22 @@ impl LocalRegistrar {
             .create(&PostParams::default(), &claim)
             .await;
         let Err(error) = made.map_err(|e| ApiError::new("create BootstrapClaim", &name, e)) else {
-            return match self
-                .read_claim_of_twin(&device.namespace, certificate)
-                .await?
-            {
-                Some(other) => is_for(&other, device),
-                None => Ok(()),
-            };
+            return Ok(());
         };
         if error.outcome() != Outcome::Exists {
             return Err(error.into());
         }
         match self.read_claim(&device.namespace, certificate).await? {
-            Some(other) => is_for(&other, device),
-            None => Err(Refusal::new(
-                Reason::Conflict,
-                "the claim of the bootstrap certificate was deleted just now",
+            Some(other) if other.spec.registration_id == device.id.folded() => Ok(()),
+            Some(other) => Err(Refusal::new(
+                Reason::BootstrapPinned,
+                format!(
+                    "the bootstrap certificate belongs to the registration ID {}, so it cannot claim {}",
+                    other.spec.registration_id, device.id
+                ),
             )
             .into()),
+            None => Err(Refusal::new(Reason::Conflict, "the claim of the bootstrap certificate was deleted just now").into()),
         }
     }
-}
-
-fn is_for(claim: &BootstrapClaim, device: &Device) -> Result<(), Rejection> {
-    let claimed = &claim.spec.registration_id;
-    if claimed == device.id.folded() {
-        return Ok(());
-    }
-    let message = format!(
-        "the bootstrap certificate belongs to the registration ID {claimed}, so it cannot claim {}",
-        device.id
-    );
-    Err(Refusal::new(Reason::BootstrapPinned, message).into())
 }

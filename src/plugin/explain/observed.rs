@@ -162,7 +162,7 @@ impl Observed {
         certificate: &Certificate,
     ) -> Result<Option<BootstrapClaim>, ApiError> {
         self.connection
-            .find(&certificate.fingerprint().to_string())
+            .find(&certificate.content_digest().to_string())
             .await
     }
 

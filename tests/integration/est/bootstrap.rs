@@ -7,7 +7,7 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 use super::{Scene, scene};
-use crate::harness::{Device, fingerprint, run_in, split_pem};
+use crate::harness::{Device, claim_name, fingerprint, run_in, split_pem, twin};
 
 /// A manufacturer with a root, and certificates that it signs with openssl.
 struct Maker {
@@ -43,12 +43,6 @@ impl Maker {
     }
 }
 
-/// The same certificate with another fingerprint.
-fn twin(certificate: &[u8]) -> Vec<u8> {
-    let certificate = devicecert::pki::Certificate::from_der(certificate).unwrap();
-    certificate.twin().unwrap().der().to_vec()
-}
-
 async fn with_bootstrap(maker: &Maker, more: Value) -> Scene {
     let mut bootstrap = json!({ "trustAnchors": maker.root(), "registration": "Open" });
     crate::harness::merge(&mut bootstrap, more);
@@ -69,7 +63,7 @@ async fn a_makers_certificate_claims_the_id_in_its_name_even_as_a_version_1_cert
         let device = Device::new(id);
         let issued = client.enroll("", &device.csr()).await.certificate();
         device.owns(&issued);
-        let claim: BootstrapClaim = scene.world.get(&fingerprint(&certificate)).await;
+        let claim: BootstrapClaim = scene.world.get(&claim_name(&certificate)).await;
         assert_eq!(claim.spec.registration_id, id.to_lowercase());
         // After a reset the device begins again with the same certificate and another key.
         let again = Device::new(id);

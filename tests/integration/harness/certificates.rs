@@ -99,6 +99,18 @@ pub fn fingerprint(der: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der).as_ref())
 }
 
+/// The name that the claim of a bootstrap certificate (DER) has.
+pub fn claim_name(certificate: &[u8]) -> String {
+    let certificate = devicecert::pki::Certificate::from_der(certificate).unwrap();
+    certificate.content_digest().to_string()
+}
+
+/// The same certificate (DER, signed with ECDSA) with another fingerprint.
+pub fn twin(certificate: &[u8]) -> Vec<u8> {
+    let certificate = devicecert::pki::Certificate::from_der(certificate).unwrap();
+    certificate.twin().unwrap().der().to_vec()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,7 +16,7 @@ mod sidecar;
 mod wait;
 mod world;
 
-pub use certificates::{Facts, fingerprint, split_pem};
+pub use certificates::{Facts, claim_name, fingerprint, split_pem, twin};
 pub use cluster::Cluster;
 pub use est::{Device, Est, Reply};
 pub use http::Connection;
