@@ -5,6 +5,8 @@
 //! build, most took 1 to 2; before lists and additions were bounded, it was 4 s with 128 names and a minute with 3,000. A group
 //! with 16 rules of that kind holds a thread for a tenth of a second: whoever may write groups can slow enrolment down, not stop it.
 
+mod words;
+
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -89,6 +91,7 @@ impl Expression {
             ));
         }
         check_fields(program.expression(), samples)?;
+        words::check(program.expression())?;
         check_cost(program.expression(), Place::Outside, samples)?;
         check_counts(program.expression())?;
         drop(references);

@@ -71,6 +71,16 @@ impl Principal {
         }
     }
 
+    /// What `kind` says.
+    pub const KINDS: [&'static str; 6] = [
+        "Device",
+        "Bootstrap",
+        "RegistrationAuthority",
+        "Password",
+        "Token",
+        "Operator",
+    ];
+
     /// How it proved itself, in one word.
     pub fn kind(&self) -> &'static str {
         match self {
