@@ -26,7 +26,7 @@ pub(super) struct EdgeConfig {
     /// The name of the DeviceIdentity.
     device: String,
     /// Where devices reach the EST server, such as https://est.example.com:8443.
-    #[arg(long, default_value = PLACEHOLDER)]
+    #[arg(long, default_value = PLACEHOLDER, value_parser = est_url)]
     est_url: String,
     /// Authenticate with the password of this user.
     #[arg(long)]
@@ -91,6 +91,15 @@ impl EdgeConfig {
             true => format!("{host}/{label}"),
             false => format!("{host}{WELL_KNOWN}/{label}"),
         }
+    }
+}
+
+/// The address of an EST server. EST is served over TLS only, and certd would find out no sooner than when it enrols.
+fn est_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").unwrap_or_default();
+    match host.trim_start_matches('/').is_empty() || text.contains(char::is_whitespace) {
+        true => Err("write https:// and a host, such as https://est.example.com:8443".into()),
+        false => Ok(text.into()),
     }
 }
 

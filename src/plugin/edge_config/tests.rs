@@ -136,3 +136,17 @@ fn strings_are_quoted_as_toml_wants_them() {
         "\"a\\\"b\\\\c\\u007F\\u000A\""
     );
 }
+
+#[test]
+fn the_address_of_the_server_is_https() {
+    for wrong in [
+        "est.example.com",
+        "http://est.example.com",
+        "https://",
+        "https://est example",
+        "",
+    ] {
+        assert!(est_url(wrong).is_err(), "{wrong}");
+    }
+    est_url("https://est.example.com:8443/.well-known/est").unwrap();
+}
