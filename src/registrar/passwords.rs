@@ -132,17 +132,21 @@ impl Passwords {
             .data
             .as_ref()
             .ok_or_else(|| unavailable("is empty: put an htpasswd file under the key 'auth'"))?;
-        let file = match (data.get("auth"), data.len()) {
-            (Some(file), _) => file,
-            (None, 1) => data
-                .values()
-                .next()
-                .ok_or_else(|| unavailable("is empty"))?,
-            (None, _) => {
+        let (file, key) = match (data.get_key_value("auth"), data.first_key_value()) {
+            (Some((_, file)), _) => (file, None),
+            (None, Some((key, file))) if data.len() == 1 => (file, Some(key)),
+            _ => {
                 return Err(unavailable(
                     "has no key 'auth': put the htpasswd file there",
                 ));
             }
+        };
+        // Whoever put something else there was not thinking of this key.
+        let unavailable = |why: &str| match key {
+            None => unavailable(why),
+            Some(key) => unavailable(&format!(
+                "{why} (it has no key 'auth', so its only key '{key}' was read)"
+            )),
         };
         let text = std::str::from_utf8(&file.0)
             .map_err(|_| unavailable("is not text: it must be an htpasswd file"))?;
@@ -280,6 +284,13 @@ mod tests {
                 .unwrap_err();
             assert_eq!(refusal.reason, Reason::PasswordsUnavailable, "{file}");
         }
+        let refusal = Passwords::from_secret(&secret("users", "nocolon"))
+            .map(drop)
+            .unwrap_err();
+        assert!(
+            refusal.message.contains("its only key 'users' was read"),
+            "{refusal}"
+        );
         // A hash may cost so much and no more, and who may not is told what to do.
         let bcrypt = |cost: u32| format!("u:$2y${cost:02}${}", "a".repeat(53));
         let argon2 = |m: u32, t: u32, p: u32| {
