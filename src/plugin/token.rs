@@ -53,9 +53,7 @@ impl Token {
         let id = id.transpose()?;
         if let Some(pattern) = &self.scope.pattern {
             whole_match(pattern).map_err(|error| {
-                PluginError::Usage(format!(
-                    "--pattern {pattern}: write a regular expression such as pump-[0-9]+: {error}"
-                ))
+                PluginError::Usage(format!("--pattern: {error}. Write one such as pump-[0-9]+"))
             })?;
         }
         for warning in self.judge(connection, id.as_ref()).await? {

@@ -19,6 +19,8 @@ use cel::{
     objects::Key,
 };
 
+use super::id_rule;
+
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 1024;
 /// How deep brackets may nest, and how many prefix operators and conditionals there may be: the parser is recursive.
@@ -418,7 +420,7 @@ fn check_pattern(call: &CallExpr, place: Place) -> Result<(), String> {
         .size_limit(MAX_PATTERN)
         .build()
         .map(|_| ())
-        .map_err(|e| format!("the pattern of matches: {}", one_line(&e.to_string())))
+        .map_err(|e| format!("the pattern of matches: {}", id_rule::why(&e)))
 }
 
 fn is_loop_variable(expression: &IdedExpr, name: &str) -> bool {

@@ -67,7 +67,7 @@ impl IdRule {
                 .as_deref()
                 .map(whole_match)
                 .transpose()
-                .map_err(|e| ("pattern", e.to_string()))?,
+                .map_err(|e| ("pattern", e))?,
             common_name: frame("commonName", &rule.common_name)?,
             value: frame("value", &rule.value)?,
         })
@@ -123,22 +123,54 @@ impl IdRule {
 /// A bounded regular expression that must match the whole of an ID, in any case.
 ///
 /// # Errors
-/// If it is none, or too large.
-pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
+/// If it is none, or too large. The error is a sentence.
+pub fn whole_match(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
         regex::RegexBuilder::new(text)
             .case_insensitive(true)
             .size_limit(1 << 18)
             .build()
+            .map_err(|error| {
+                format!(
+                    "'{pattern}' is no regular expression that can be used: {}",
+                    why(&error)
+                )
+            })
     };
     // Alone first: the parentheses of `a)|(b` would pair with those around it.
     build(pattern)?;
     build(&format!("^(?:{pattern})$"))
 }
 
+/// What is wrong with a pattern. The library draws it over several lines, and says it in the last.
+pub(super) fn why(error: &regex::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once("error: ") {
+        Some((_, why)) => why.into(),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_said_in_one_line() {
+        for (pattern, expected) in [
+            ("cam-[", "unclosed character class"),
+            ("cam-(", "unclosed group"),
+            ("(?P<a>x)(?P<a>y)", "duplicate capture group name"),
+            ("[\\w]{500}", "exceeds size limit"),
+        ] {
+            let error = whole_match(pattern).unwrap_err();
+            assert!(
+                error.contains(&format!("'{pattern}' is no")) && error.contains(expected),
+                "{error}"
+            );
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
 
     #[test]
     fn a_pattern_cannot_leave_the_parentheses_around_it() {

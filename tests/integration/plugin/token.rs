@@ -100,7 +100,7 @@ async fn what_could_never_be_used_is_refused_or_warned_of() {
     ]);
     token(&["--group", "g", "--id", "x-"]).complains(&["InvalidRegistrationId"]);
     token(&["--group", "g", "--pattern", "("]).complains(&[
-        "--pattern (",
+        "--pattern: '('",
         "regular expression",
         "pump-[0-9]+",
     ]);
