@@ -80,12 +80,16 @@ impl Connection {
         }
     }
 
-    pub async fn get<K: Namespaced>(&self, name: &str) -> Result<K, ApiError> {
-        let what = read::<K>();
-        self.here()
-            .get(name)
-            .await
-            .map_err(|e| ApiError::new(what, name, e))
+    /// An object that must be there.
+    pub async fn get<K: Namespaced>(&self, name: &str) -> Result<K, PluginError> {
+        self.find(name).await?.ok_or_else(|| {
+            PluginError::No(format!(
+                "there is no {} {name} in namespace {1}: correct the name (kubectl -n {1} get {2} lists them), or --namespace",
+                K::kind(&()),
+                self.namespace,
+                K::plural(&())
+            ))
+        })
     }
 
     pub async fn find<K: Namespaced>(&self, name: &str) -> Result<Option<K>, ApiError> {

@@ -87,7 +87,7 @@ impl Explain {
 
     async fn group(&self, connection: &Connection) -> Result<EnrollmentGroup, PluginError> {
         let Some(path) = &self.file else {
-            return Ok(connection.get(&self.group).await?);
+            return connection.get(&self.group).await;
         };
         let text = String::from_utf8_lossy(&read(path)?).into_owned();
         let mut group = manifest::group_in(&text, &self.group)

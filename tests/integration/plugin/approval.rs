@@ -24,7 +24,7 @@ async fn the_key_that_was_seen_is_approved_and_no_other() {
     let scene = scene(open(), json!({ "approval": "Manual" })).await;
     let run = |arguments: &[&str]| plugin(&scene.world, arguments);
     assert!(run(&["pending"]).printed().contains("nothing waits"));
-    run(&["approve", "cam-1"]).complains(&["cam-1", "not found"]);
+    run(&["approve", "cam-1"]).complains(&["there is no DeviceIdentity cam-1 in namespace"]);
     let (first, second) = (Device::new("cam-1"), Device::new("cam-1"));
     scene
         .user
