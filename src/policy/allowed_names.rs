@@ -20,7 +20,7 @@ impl AllowedNames {
             let rest = pattern.replace("${registrationId}", "");
             if rest.contains("${") {
                 return Err(format!(
-                    "allowedNames: {pattern:?} has a placeholder other than ${{registrationId}}"
+                    "{pattern:?} has a placeholder other than ${{registrationId}}"
                 ));
             }
         }
@@ -152,9 +152,7 @@ struct Network {
 impl Network {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!(
-                "allowedNames.ipAddresses: {text:?} is neither an IP address nor a CIDR such as 10.0.0.0/8"
-            )
+            format!("ipAddresses: {text:?} is neither an IP address nor a CIDR such as 10.0.0.0/8")
         };
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
