@@ -15,7 +15,7 @@ impl Group {
                 Reason::AuthorityNotAllowed,
                 format!(
                     "CertificateAuthority {}/{} has pathLength {room}, so it cannot certify a CA with pathLength {below}: let the \
-                     group use an authority with more room",
+                     group use an authority without pathLength or with a greater one",
                     authority.namespace, authority.name
                 ),
             )),

@@ -219,7 +219,7 @@ impl Group {
         Err(Refusal::new(
             Reason::RegistrationIdNotAllowed,
             format!(
-                "the registration ID {id} does not match the pattern of group {}/{}",
+                "the registration ID {id} does not match the pattern of group {}/{} (its spec.registrationId.pattern)",
                 self.namespace, self.name
             ),
         ))
