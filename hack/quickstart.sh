@@ -83,8 +83,8 @@ stop_operator() {
 require_ports() {
 	local own=''
 	[[ -z ${1:-} ]] || own=$(tr '\0' ' ' <"/proc/$1/cmdline")
-	[[ $own == *":$est_port "* ]] || require_port_free "$est_port" "the EST server" "make quickstart EST_PORT=9443"
-	[[ $own == *":$metrics_port "* ]] || require_port_free "$metrics_port" "the operator's metrics" "make quickstart METRICS_PORT=9190"
+	[[ $own == *":$est_port "* ]] || require_port_free "$est_port" "the EST server" "make quickstart EST_PORT=9443 METRICS_PORT=$metrics_port"
+	[[ $own == *":$metrics_port "* ]] || require_port_free "$metrics_port" "the operator's metrics" "make quickstart EST_PORT=$est_port METRICS_PORT=9190"
 }
 
 # Does the running operator have this program and these arguments?
