@@ -205,6 +205,12 @@ fn decision(observed: &Observed) -> Option<ApprovalDecision> {
     (observed.pending == Some(approval.key)).then_some(approval.decision)
 }
 
+/// What the person said who decided, in parentheses.
+fn why(device: &Device) -> String {
+    let reason = device.approval.as_ref().and_then(|it| it.reason.as_deref());
+    reason.map_or(String::new(), |reason| format!(" ({reason})"))
+}
+
 /// What is said of a device whose request waits for a person, or has just been decided.
 fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)> {
     let (device, key) = (&observed.device, observed.pending?);
@@ -233,7 +239,10 @@ fn waiting_for_approval(observed: &Observed) -> Option<(DevicePhase, Statement)>
             Statement::no(
                 "Ready",
                 Reason::Denied,
-                "the request was denied: another key may ask anew",
+                format!(
+                    "the request was denied{}: another key may ask anew",
+                    why(device)
+                ),
             ),
         ),
     })

@@ -208,10 +208,9 @@ fn what_a_person_decides_is_told_at_once_also_of_a_device_that_has_just_register
     waiting.device.approval = Some(Approved {
         decision: ApprovalDecision::Denied,
         key,
-        reason: None,
+        reason: Some("unknown serial number".into()),
     });
-    assert_eq!(
-        ready(&decide(&waiting, at(1))),
-        (DevicePhase::Denied, "Denied".into())
-    );
+    let denied = decide(&waiting, at(1));
+    assert_eq!(ready(&denied), (DevicePhase::Denied, "Denied".into()));
+    assert!(format!("{denied:?}").contains("denied (unknown serial number): another key"));
 }
