@@ -206,6 +206,7 @@ notes_tell_the_truth() {
 	local notes=(helm install trial "$chart" --namespace "$namespace" --dry-run=client --take-ownership) default all_options
 	default=$("${notes[@]}") && all_options=$("${notes[@]}" --values "$all") || return 1
 	[[ $default == *"EST is not served"* ]] || { echo "nothing says that EST is not served" && return 1; }
+	[[ $default == *"No image is published"* && $all_options != *"No image is published"* ]] || { echo "the note on the image is missing, or there although another is named" && return 1; }
 	[[ $all_options == *"default/factory: /.well-known/est/factory"* ]] || { echo "the labels are missing" && return 1; }
 	[[ $all_options == *"WARNING: crds.keep is false"* ]] || { echo "the warning about crds.keep is missing" && return 1; }
 }
