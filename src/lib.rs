@@ -39,7 +39,7 @@ pub mod policy;
 pub mod registrar;
 pub mod run;
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, io::Write, path::Path, time::Duration};
 
 /// Runs a role until it is asked to stop: how to log, and what the arguments say is to run.
 ///
@@ -95,7 +95,7 @@ pub fn write_crds(directory: Option<&Path>) -> Result<(), Box<dyn Error>> {
                 let file = directory.join(format!("{name}.yaml"));
                 std::fs::write(&file, yaml).map_err(|e| format!("{}: {e}", file.display()))?;
             }
-            _ => println!("---\n{}", yaml.trim_end()),
+            _ => writeln!(std::io::stdout(), "---\n{}", yaml.trim_end())?,
         }
     }
     Ok(())

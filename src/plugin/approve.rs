@@ -1,6 +1,6 @@
 //! `kubectl devicecert approve` and `deny`: a person's decision about one key.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 use kube::{
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     PluginError,
     connection::Connection,
-    words::{age, printable},
+    words::{age, printable, say},
 };
 use crate::{
     api::{ApprovalDecision, DeviceIdentity, PendingRequest},
@@ -118,7 +118,7 @@ async fn decide_one(
         .as_ref()
         .and_then(|status| status.pending_request.as_ref())
         .ok_or_else(|| nothing_waits(connection, &device))?;
-    show(&device, pending);
+    show(&device, pending)?;
     let standing = device.spec.approval.as_ref();
     let is_done = standing.is_some_and(|standing| {
         standing.key_fingerprint == pending.key_fingerprint
@@ -129,15 +129,15 @@ async fn decide_one(
         return Err(PluginError::No(format!("{name}: nothing was decided")));
     }
     if is_done {
-        println!(
-            "deviceidentity/{name}: this was decided before: {}",
+        let before = format_args!(
+            "deviceidentity/{name}: this was decided before: {}\n",
             verdict.done()
         );
-        return Ok(());
+        return Ok(say(before)?);
     }
     write(connection, &device, pending, verdict).await?;
-    println!("deviceidentity/{name} {}", verdict.done());
-    Ok(())
+    let done = format_args!("deviceidentity/{name} {}\n", verdict.done());
+    Ok(say(done)?)
 }
 
 fn nothing_waits(connection: &Connection, device: &DeviceIdentity) -> PluginError {
@@ -149,13 +149,13 @@ fn nothing_waits(connection: &Connection, device: &DeviceIdentity) -> PluginErro
 }
 
 /// What a person must see to decide. All of it was chosen by the requester, but the fingerprint.
-fn show(device: &DeviceIdentity, pending: &PendingRequest) {
+fn show(device: &DeviceIdentity, pending: &PendingRequest) -> io::Result<()> {
     let names = match pending.subject_alt_names.is_empty() {
         true => "none".to_string(),
         false => printable(&pending.subject_alt_names.join(", ")),
     };
-    println!(
-        "deviceidentity/{} in group {}\n  key        {} ({})\n  subject    {}\n  names      {names}\n  requester  {}\n  since      {} ({} ago)",
+    say(format_args!(
+        "deviceidentity/{} in group {}\n  key        {} ({})\n  subject    {}\n  names      {names}\n  requester  {}\n  since      {} ({} ago)\n",
         device.name_any(),
         device.spec.group_ref.name,
         pending.key_fingerprint,
@@ -164,7 +164,7 @@ fn show(device: &DeviceIdentity, pending: &PendingRequest) {
         printable(&pending.requester),
         pending.requested_at.0,
         age(pending.requested_at.0, cluster::now()),
-    );
+    ))
 }
 
 /// Whether the person means the key that waits: by the fingerprint, or by an answer on the terminal.
@@ -190,8 +190,7 @@ fn is_meant(
             pending.key_fingerprint
         )));
     }
-    print!("{verb} this key? (y/N) ");
-    io::stdout().flush()?;
+    say(format_args!("{verb} this key? (y/N) "))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

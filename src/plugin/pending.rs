@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::{
     PluginError,
     connection::{Connection, list},
-    words::{age, printable, table},
+    words::{age, printable, say, table},
 };
 use crate::{
     api::{DeviceIdentity, PendingRequest},
@@ -41,8 +41,8 @@ pub(super) async fn run(connection: &Connection) -> Result<(), PluginError> {
     })
     .await?;
     if waiting.is_empty() {
-        println!("nothing waits in namespace {}", connection.namespace);
-        return Ok(());
+        let nothing = format_args!("nothing waits in namespace {}\n", connection.namespace);
+        return Ok(say(nothing)?);
     }
     // Who has waited longest comes first.
     waiting.sort_by_key(|(since, _)| *since);
@@ -58,6 +58,5 @@ pub(super) async fn run(connection: &Connection) -> Result<(), PluginError> {
     let rows: Vec<_> = std::iter::once(header.map(String::from))
         .chain(waiting.into_iter().map(|(_, row)| row))
         .collect();
-    print!("{}", table(&rows));
-    Ok(())
+    Ok(say(table(&rows))?)
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::{PluginError, connection::Connection};
+use super::{PluginError, connection::Connection, words::say};
 use crate::{
     api::{DeviceIdentity, DeviceState},
     cluster::{self, ApiError},
@@ -40,11 +40,11 @@ impl Renew {
             .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
             .map_err(|e| ApiError::new("ask for the renewal of", name, e))?;
-        println!(
-            "deviceidentity/{name} will be renewed now; watch it with: kubectl -n {} get did {name} -w",
+        let done = format_args!(
+            "deviceidentity/{name} will be renewed now; watch it with: kubectl -n {} get did {name} -w\n",
             connection.namespace
         );
-        Ok(())
+        Ok(say(done)?)
     }
 }
 

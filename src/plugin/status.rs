@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt};
 use super::{
     PluginError,
     connection::{Connection, Namespaced, list},
-    words::printable,
+    words::{printable, say},
 };
 use crate::{
     api::{CertificateAuthority, Condition, ConditionStatus, DeviceIdentity, EnrollmentGroup},
@@ -54,7 +54,7 @@ impl Status {
         })
         .await?;
         for line in &findings.lines {
-            println!("{line}");
+            say(format_args!("{line}\n"))?;
         }
         let place = match self.all_namespaces {
             true => "all namespaces".to_string(),
@@ -65,8 +65,7 @@ impl Status {
         if self.exit_code && wrong > 0 {
             return Err(PluginError::No(summary));
         }
-        println!("{summary}");
-        Ok(())
+        Ok(say(format_args!("{summary}\n"))?)
     }
 
     async fn look<K: Namespaced>(

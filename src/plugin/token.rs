@@ -1,5 +1,7 @@
 //! `kubectl devicecert token`: makes a one-time token and prints it once.
 
+use std::io::{self, Write};
+
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -91,7 +93,13 @@ impl Token {
                 )),
                 _ => error.into(),
             })?;
-        println!("{}", text.reveal());
+        // Here it matters that somebody reads it.
+        writeln!(io::stdout(), "{}", text.reveal()).map_err(|error| {
+            PluginError::No(format!(
+                "the token cannot be printed ({error}), so nobody has it: kubectl -n {} delete enrollmenttoken {name}",
+                connection.namespace
+            ))
+        })?;
         self.tell(connection, &name, end);
         Ok(())
     }

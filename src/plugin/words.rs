@@ -1,6 +1,20 @@
 //! Text for terminals: what devices chose themselves must not steer the terminal that shows it.
 
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
 use jiff::{SignedDuration, Timestamp};
+
+/// Prints to the standard output. Whoever reads it may have had enough, as `head` has: that is no failure.
+pub(super) fn say(text: impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
 
 /// The text with control characters, and characters that change the direction of writing, spelled out.
 pub(super) fn printable(text: &str) -> String {

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{
     PluginError,
     connection::{Connection, list},
+    words::say,
 };
 use crate::{
     api::{DeviceIdentity, EnrollmentGroup},
@@ -79,8 +80,7 @@ impl EdgeConfig {
         for warning in warnings::of(&plan, &edge_groups) {
             eprintln!("Warning: {warning}");
         }
-        print!("{}", toml::of(&plan));
-        Ok(())
+        Ok(say(toml::of(&plan))?)
     }
 
     /// The URL of a group.

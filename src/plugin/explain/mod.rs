@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Args;
 
-use super::{PluginError, connection::Connection};
+use super::{PluginError, connection::Connection, words::say};
 use crate::{
     api::EnrollmentGroup,
     cluster,
@@ -75,7 +75,7 @@ impl Explain {
         if let Some(expected) = &self.id {
             judgement.compare(expected);
         }
-        print!("{}", report::in_words(&judgement));
+        say(report::in_words(&judgement))?;
         match judgement.verdict() {
             Ok(()) => Ok(()),
             Err(refusal) => Err(PluginError::No(format!(

@@ -57,6 +57,23 @@ fn plugin(world: &World, arguments: &[&str]) -> Run {
     }
 }
 
+/// Runs the plugin with a standard output that nobody reads any more: its exit code, and what it complained of.
+fn with_nobody_reading(world: &World, arguments: &[&str]) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-devicecert"))
+        .args(["--namespace", &world.namespace])
+        .args(arguments)
+        .env("KUBECONFIG", &world.cluster.kubeconfig)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), complaint)
+}
+
 /// Runs the plugin as if somebody sat at a terminal and typed this answer. What it prints comes back with an echo of that.
 fn at_a_terminal(world: &World, arguments: &[&str], answer: &str) -> Run {
     let command = [

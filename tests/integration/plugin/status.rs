@@ -3,7 +3,7 @@
 use devicecert::api::DeviceIdentity;
 use serde_json::json;
 
-use super::plugin;
+use super::{plugin, with_nobody_reading};
 use crate::{
     est::{open, scene},
     harness::device,
@@ -32,6 +32,15 @@ async fn what_is_not_in_order_is_listed_and_can_be_an_exit_code() {
         let nowhere = plugin(&scene.world, &[command, "--namespace", "nowhere"]);
         nowhere.complains(&["there is no namespace nowhere: correct --namespace"]);
     }
+    let (code, complaint) = with_nobody_reading(&scene.world, &["status"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    let (code, complaint) =
+        with_nobody_reading(&scene.world, &["token", "--group", "g", "--id", "t"]);
+    assert_eq!(code, 1);
+    assert!(
+        complaint.contains("so nobody has it: kubectl"),
+        "{complaint}"
+    );
     let all = plugin(&scene.world, &["status", "--all-namespaces"]);
     let line = format!(
         "deviceidentity/s in {}: NameNotAllowed",
