@@ -581,7 +581,8 @@ pub enum AllowedKey {
 #[serde(rename_all = "camelCase")]
 pub struct Renewal {
     /// When a certificate is renewed: after a share of its life, such as `80%`, or a time before it expires, such as
-    /// `30m`. Each device renews up to 5 % of its life earlier, so that a fleet does not renew at one moment.
+    /// `30m`. A time as long as the life, or longer, counts as half of it. Each device renews up to 5 % of its life
+    /// earlier, so that a fleet does not renew at one moment.
     #[serde(default = "eighty_percent")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = share())]
