@@ -101,7 +101,14 @@ impl Explain {
 impl Proof {
     fn evidence(&self) -> Result<Evidence, PluginError> {
         if let Some(path) = &self.cert {
-            let (leaf, presented) = read_certificates(&read(path)?);
+            let bytes = read(path)?;
+            if is_other_pem(&bytes) {
+                return Err(PluginError::Usage(format!(
+                    "{}: there is no certificate in it: --cert takes one in PEM or DER",
+                    path.display()
+                )));
+            }
+            let (leaf, presented) = read_certificates(&bytes);
             return Ok(Evidence::Certificate {
                 leaf: Box::new(leaf),
                 presented,
@@ -146,6 +153,12 @@ fn read_csr(bytes: &[u8]) -> Result<Csr, Refusal> {
     let der = BASE64_STANDARD.decode(&squeezed);
     Csr::from_pem_or_der(der.as_deref().unwrap_or(bytes))
         .map_err(|e| Refusal::new(Reason::InvalidCsr, e.to_string()))
+}
+
+/// Whether it is PEM of something else, such as the request. A server would only find that it is not DER.
+fn is_other_pem(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.contains("-----BEGIN ") && !text.contains("-----BEGIN CERTIFICATE-----")
 }
 
 /// The leaf, and what is sent beside it (DER).

@@ -164,6 +164,15 @@ async fn explain_and_the_server_agree_about_passwords_and_certificates() {
         "UnknownCertificate",
     )
     .await;
+    let request = file(
+        &ask.dir,
+        "request.pem",
+        b"-----BEGIN CERTIFICATE REQUEST-----",
+    );
+    let mistaken = [
+        "explain", "--group", "g", "--csr", &request, "--cert", &request,
+    ];
+    plugin(&ask.scene.world, &mistaken).complains(&["request.pem: there is no certificate in it"]);
     let suspended = json!({ "spec": { "state": "Suspended" } });
     ask.scene
         .world
