@@ -126,7 +126,7 @@ impl LocalRegistrar {
             Some(other) => Err(Refusal::new(
                 Reason::BootstrapPinned,
                 format!(
-                    "the bootstrap certificate belongs to the registration ID {}, so it cannot claim {}",
+                    "the bootstrap certificate belongs to the registration ID {}, so it cannot claim {} until somebody deletes its BootstrapClaim",
                     other.spec.registration_id, device.id
                 ),
             )

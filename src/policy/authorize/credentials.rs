@@ -118,7 +118,7 @@ pub(super) fn may_claim(s: &Situation<'_>) -> Result<(), Refusal> {
                 Some(other) => refuse(
                     Reason::BootstrapPinned,
                     format!(
-                        "the bootstrap certificate belongs to the registration ID {other}, so it cannot claim {id}"
+                        "the bootstrap certificate belongs to the registration ID {other}, so it cannot claim {id} until somebody deletes its BootstrapClaim"
                     ),
                 ),
             }
