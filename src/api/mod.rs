@@ -1,17 +1,21 @@
 //! The custom resources of `devicecert.dev/v1alpha1`: what a user writes and reads. Types, defaults and CEL rules; no
 //! behaviour. `make crds` turns this module into `crds/`.
 
+mod authentication;
 mod authority;
 mod claim;
 mod device;
 mod group;
+mod profile;
 mod shared;
 mod token;
 
+pub use authentication::*;
 pub use authority::*;
 pub use claim::*;
 pub use device::*;
 pub use group::*;
+pub use profile::*;
 pub use shared::*;
 pub use token::*;
 
