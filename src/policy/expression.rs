@@ -5,6 +5,8 @@
 //! build, most took 1 to 2; before lists and additions were bounded, it was 4 s with 128 names and a minute with 3,000. A group
 //! with 16 rules of that kind holds a thread for a tenth of a second: whoever may write groups can slow enrolment down, not stop it.
 
+mod bounds;
+mod fields;
 mod words;
 
 use std::{
@@ -15,36 +17,8 @@ use std::{
 
 use cel::{
     Context, Program, Value,
-    common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators},
-    objects::Key,
+    common::ast::{EntryExpr, Expr, IdedExpr},
 };
-
-use super::id_rule;
-
-/// The longest expression, in bytes.
-pub const MAX_LENGTH: usize = 1024;
-/// How deep brackets may nest, and how many prefix operators and conditionals there may be: the parser is recursive.
-const MAX_DEPTH: usize = 16;
-const MAX_OPERATORS: usize = 32;
-
-/// How big a compiled pattern may be, in bytes, and how many there may be: each is compiled at each use.
-const MAX_PATTERN: usize = 16 * 1024;
-const MAX_PATTERNS: usize = 4;
-
-/// How many loops (all, exists, map, filter …) there may be: map and filter copy what they have so far at each step.
-const MAX_LOOPS: usize = 4;
-/// How many additions there may be: each copies both sides. A loop of map or filter has one of its own.
-const MAX_ADDITIONS: usize = 12;
-/// How many items a list or map may have that an expression sees, and how many bytes a text. No certificate has more names.
-const MAX_ITEMS: usize = 96;
-const MAX_TEXT: usize = 2048;
-
-/// How many items a list may have that is written out inside a loop, where it is made anew each time, and how many of those there
-/// may be.
-const MAX_WRITTEN: usize = 16;
-const MAX_LISTS: usize = 8;
-const NO_LISTS: &str = "inside all, exists, map and filter stand texts, device.labels['name'] and short lists of texts: look through \
-     whole lists outside";
 
 /// A compiled expression.
 #[derive(Clone)]
@@ -63,10 +37,7 @@ impl Expression {
     /// Compiles an expression over variables that look like these samples. Whatever the library would take for false or an error
     /// only when a device comes, such as a misspelt field, is an error here. The error is a sentence.
     pub fn compile(text: &str, samples: &[Variable]) -> Result<Self, String> {
-        if text.len() > MAX_LENGTH {
-            return Err(format!("the expression has more than {MAX_LENGTH} bytes"));
-        }
-        check_brackets(text)?;
+        bounds::check_text(text)?;
         let program = catch_unwind(AssertUnwindSafe(|| Program::compile(text)))
             .map_err(|_| "the CEL compiler gave up on the expression".to_string())?
             .map_err(|errors| format!("not valid CEL: {}", one_line(&errors.to_string())))?;
@@ -92,10 +63,9 @@ impl Expression {
                 FUNCTIONS.join(", ")
             ));
         }
-        check_fields(program.expression(), samples)?;
+        fields::check(program.expression(), samples)?;
         words::check(program.expression())?;
-        check_cost(program.expression(), Place::Outside, samples)?;
-        check_counts(program.expression())?;
+        bounds::check(program.expression(), samples)?;
         drop(references);
         Ok(Self {
             text: text.into(),
@@ -127,7 +97,7 @@ impl Expression {
     fn value(&self, variables: &[Variable]) -> Result<Value, String> {
         let mut context = Context::default();
         for (name, value) in variables {
-            check_size(value)?;
+            bounds::check_value(value)?;
             context.add_variable_from_value(*name, value.clone());
         }
         catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)))
@@ -185,242 +155,6 @@ pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn check_brackets(text: &str) -> Result<(), String> {
-    let (mut depth, mut deepest, mut operators) = (0_usize, 0, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            b'!' | b'-' | b'?' => operators += 1,
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    if deepest > MAX_DEPTH {
-        return Err(format!("brackets nest more than {MAX_DEPTH} deep"));
-    }
-    if text.matches("matches").count() > MAX_PATTERNS {
-        return Err(format!(
-            "there are more than {MAX_PATTERNS} calls of matches"
-        ));
-    }
-    if operators > MAX_OPERATORS {
-        return Err(format!(
-            "there are more than {MAX_OPERATORS} of the characters ! - ?"
-        ));
-    }
-    Ok(())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Outside,
-    InLoop,
-    /// In a list that is written out in a loop. `map` and `filter` put each item into one.
-    InListInLoop,
-}
-
-/// A loop (all, exists, map, filter …) runs over a bounded list; one inside another would multiply, and so would a whole list
-/// inside one. A list that is written out would be as long as the expression. `matches` compiles its pattern anew each time, so
-/// the pattern must be known, cheap, and outside loops.
-fn check_cost(expression: &IdedExpr, place: Place, samples: &[Variable]) -> Result<(), String> {
-    let in_loop = place != Place::Outside;
-    if in_loop && is_variable(&expression.expr) {
-        // What is no sample is the loop's own.
-        return match sample_of(&expression.expr, samples) {
-            Ok(Value::List(_) | Value::Map(_)) => Err(NO_LISTS.into()),
-            _ => Ok(()),
-        };
-    }
-    match &expression.expr {
-        Expr::Comprehension(_) if in_loop => {
-            return Err("all, exists, map and filter must not stand inside one another".into());
-        }
-        Expr::Comprehension(inner) => {
-            if !is_variable(&inner.iter_range.expr) {
-                return Err(
-                    "all, exists, map and filter must run over a variable, such as csr.dnsNames"
-                        .into(),
-                );
-            }
-            let inside = [
-                &inner.accu_init,
-                &inner.loop_cond,
-                &inner.loop_step,
-                &inner.result,
-            ];
-            return inside
-                .into_iter()
-                .try_for_each(|child| check_cost(child, Place::InLoop, samples));
-        }
-        Expr::Call(call) if call.func_name == "matches" => check_pattern(call, place)?,
-        // One label, which is found at once.
-        Expr::Call(call)
-            if in_loop
-                && call.func_name == operators::INDEX
-                && call
-                    .args
-                    .first()
-                    .is_some_and(|whole| is_variable(&whole.expr)) =>
-        {
-            let mut keys = call.args.iter().skip(1);
-            return keys.try_for_each(|key| check_cost(key, place, samples));
-        }
-        // Lists of lists are copied whole at each step.
-        Expr::List(_) if place == Place::InListInLoop => return Err(NO_LISTS.into()),
-        Expr::Map(_) | Expr::Struct(_) if in_loop => return Err(NO_LISTS.into()),
-        Expr::List(list) if in_loop => {
-            if list.elements.len() > MAX_WRITTEN {
-                return Err(format!(
-                    "a list inside all, exists, map or filter has more than {MAX_WRITTEN} items"
-                ));
-            }
-            let mut items = list.elements.iter();
-            return items.try_for_each(|item| check_cost(item, Place::InListInLoop, samples));
-        }
-        _ => {}
-    }
-    children(&expression.expr)
-        .into_iter()
-        .try_for_each(|child| check_cost(child, place, samples))
-}
-
-fn check_counts(expression: &IdedExpr) -> Result<(), String> {
-    fn count(expression: &IdedExpr, counted: fn(&Expr) -> bool) -> usize {
-        let below = children(&expression.expr).into_iter();
-        usize::from(counted(&expression.expr))
-            + below.map(|child| count(child, counted)).sum::<usize>()
-    }
-    let loops = count(expression, |e| matches!(e, Expr::Comprehension(_)));
-    if loops > MAX_LOOPS {
-        return Err(format!(
-            "there are more than {MAX_LOOPS} of all, exists, map and filter"
-        ));
-    }
-    let lists = count(expression, |e| matches!(e, Expr::List(_)));
-    if loops > 0 && lists > MAX_LISTS {
-        return Err(format!(
-            "beside all, exists, map or filter there are more than {MAX_LISTS} lists"
-        ));
-    }
-    let is_addition = |e: &Expr| matches!(e, Expr::Call(call) if call.func_name == operators::ADD);
-    if count(expression, is_addition) > MAX_ADDITIONS {
-        return Err(format!("there are more than {MAX_ADDITIONS} additions"));
-    }
-    Ok(())
-}
-
-/// Values come from requests, so their size is looked at each time.
-fn check_size(value: &Value) -> Result<(), String> {
-    let items = |count: usize| match count {
-        0..=MAX_ITEMS => Ok(()),
-        _ => Err(format!(
-            "a list or the labels have {count} items, and expressions take at most {MAX_ITEMS}"
-        )),
-    };
-    match value {
-        Value::String(text) if text.len() > MAX_TEXT => Err(format!(
-            "a text has {} bytes, and expressions take at most {MAX_TEXT}",
-            text.len()
-        )),
-        Value::List(list) => {
-            items(list.len())?;
-            list.iter().try_for_each(check_size)
-        }
-        Value::Map(map) => {
-            items(map.map.len())?;
-            map.map.values().try_for_each(check_size)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Every field that is named must be there: the library takes a field of a text for false, so a slip would open a door.
-fn check_fields(expression: &IdedExpr, samples: &[Variable]) -> Result<(), String> {
-    if let Expr::Select(select) = &expression.expr {
-        let whole = sample_of(&select.operand.expr, samples)?;
-        match whole {
-            Value::Map(fields) => {
-                // Labels are whatever the device has.
-                let is_open = fields.map.is_empty();
-                let known = fields
-                    .map
-                    .keys()
-                    .any(|key| *key == Key::from(select.field.as_str()));
-                if !known && !is_open {
-                    let mut names: Vec<String> =
-                        fields.map.keys().map(ToString::to_string).collect();
-                    names.sort();
-                    return Err(format!(
-                        "there is no field '{}': use {}",
-                        select.field,
-                        names.join(", ")
-                    ));
-                }
-                if is_open && !select.test {
-                    return Err(format!(
-                        "a device may lack the label '{0}': ask for it with 'name' in device.labels && device.labels['name'] == …",
-                        select.field
-                    ));
-                }
-            }
-            _ => {
-                return Err(format!(
-                    "'{}' is asked of something that has no fields",
-                    select.field
-                ));
-            }
-        }
-    }
-    children(&expression.expr)
-        .into_iter()
-        .try_for_each(|child| check_fields(child, samples))
-}
-
-/// What a chain of fields leads to, in the samples.
-fn sample_of(expression: &Expr, samples: &[Variable]) -> Result<Value, String> {
-    let nothing = || "fields may be named only of the variables themselves".to_string();
-    match expression {
-        Expr::Ident(name) => samples
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.clone())
-            .ok_or_else(nothing),
-        Expr::Select(select) => match sample_of(&select.operand.expr, samples)? {
-            Value::Map(fields) => fields
-                .map
-                .get(&Key::from(select.field.as_str()))
-                .cloned()
-                .ok_or_else(nothing),
-            _ => Err(nothing()),
-        },
-        _ => Err(nothing()),
-    }
-}
-
-fn is_variable(expression: &Expr) -> bool {
-    match expression {
-        Expr::Ident(_) => true,
-        Expr::Select(select) => is_variable(&select.operand.expr),
-        _ => false,
-    }
-}
-
-fn check_pattern(call: &CallExpr, place: Place) -> Result<(), String> {
-    if place == Place::InLoop {
-        return Err("matches must not stand inside all, exists, map or filter: use startsWith, endsWith or contains there".into());
-    }
-    let pattern = match call.args.last().map(|argument| &argument.expr) {
-        Some(Expr::Literal(LiteralValue::String(pattern))) => pattern.inner(),
-        _ => return Err("matches needs a pattern that is written out".into()),
-    };
-    regex::RegexBuilder::new(pattern)
-        .size_limit(MAX_PATTERN)
-        .build()
-        .map(|_| ())
-        .map_err(|e| format!("the pattern of matches: {}", id_rule::why(&e)))
 }
 
 fn is_loop_variable(expression: &IdedExpr, name: &str) -> bool {
