@@ -205,7 +205,9 @@ impl Token {
             by != requester(&self.name)
                 && (issued > consumed || issued == consumed && by.starts_with("Device/"))
         });
-        if consumed.id != *id || presented || now.duration_since(consumed.at) > RETRY {
+        // Either way: a clock that was set back must not give the token another day.
+        let is_late = now.duration_since(consumed.at).abs() > RETRY;
+        if consumed.id != *id || presented || is_late {
             return refuse(
                 Reason::TokenConsumed,
                 format!("the token {} was used already: ask for another", self.name),
@@ -344,6 +346,11 @@ mod tests {
         );
         assert_eq!(
             reason(used.judge(&id("camera-1"), None, at(1501))),
+            Reason::TokenConsumed
+        );
+        // The clock was set back.
+        assert_eq!(
+            reason(used.judge(&id("camera-1"), None, at(299))),
             Reason::TokenConsumed
         );
         assert_eq!(

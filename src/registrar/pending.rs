@@ -106,7 +106,8 @@ fn is_shown(known: &PendingRequest, request: &PendingRequest, now: jiff::Timesta
     let same = known.key_fingerprint == request.key_fingerprint
         && known.subject == request.subject
         && known.subject_alt_names == request.subject_alt_names;
-    same || now.duration_since(known.requested_at.0) < SHOWN
+    // Either way: a clock that was set back must not keep others out for a day.
+    same || now.duration_since(known.requested_at.0).abs() < SHOWN
 }
 
 fn pending_request(
@@ -199,6 +200,22 @@ mod tests {
         });
         let protection = Protection::new(&Client::new(server, "default"));
         (Arc::new(protection), reads)
+    }
+
+    #[test]
+    fn a_request_gives_way_after_its_minute_also_where_the_clock_was_set_back() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let request = |key: &str| PendingRequest {
+            key_fingerprint: key.into(),
+            key_algorithm: "ECDSA-P256".into(),
+            subject: "CN=a".into(),
+            subject_alt_names: Vec::new(),
+            requester: "Password/u".into(),
+            requested_at: Time(at(86_400)),
+        };
+        let gives_way = |now| !is_shown(&request("a"), &request("b"), at(now));
+        assert!(!gives_way(86_400) && !gives_way(86_459) && !gives_way(86_341));
+        assert!(gives_way(86_460) && gives_way(0));
     }
 
     #[tokio::test]

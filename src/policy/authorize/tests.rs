@@ -407,6 +407,12 @@ fn the_same_user_may_retry_with_a_new_key_for_ten_minutes_only() {
         scene.refusal(&password(), Asked::Csr(&csr("/CN=dev1"))),
         Reason::SameKeyRequired
     );
+    scene.now = now().checked_sub(SignedDuration::from_hours(24)).unwrap();
+    assert_eq!(
+        scene.refusal(&password(), Asked::Csr(&csr("/CN=dev1"))),
+        Reason::SameKeyRequired,
+        "the clock was set back"
+    );
     scene.now = scene.device.current.as_ref().unwrap().validity.not_after;
     assert!(
         scene.ask(&password(), Asked::Csr(&csr("/CN=dev1"))).is_ok(),
