@@ -228,7 +228,7 @@ pub struct AllowedNames {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 2, max = 49)))]
     pub ip_addresses: Vec<String>,
-    /// URIs. `*` stands for any characters but a slash, `${registrationId}` for the device's own ID.
+    /// URIs. `*` stands for any characters but `/`, `?`, `#` and `@`, `${registrationId}` for the device's own ID.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     pub uris: Vec<String>,

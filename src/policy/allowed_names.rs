@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use super::{Reason, Refusal, RegistrationId};
 use crate::{api, pki::SubjectAltNames};
 
+/// Where a part of a URI ends (RFC 3986 §3): a host that holds one of them is not the host that others read.
+const URI_STOPS: &str = "/?#@";
+
 /// The compiled `allowedNames` of a group. Empty allows nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedNames {
@@ -59,7 +62,7 @@ impl AllowedNames {
                 || !self
                     .dns
                     .iter()
-                    .any(|pattern| matches(pattern, name, id.folded(), '.'))
+                    .any(|pattern| matches(pattern, name, id.folded(), "."))
             {
                 return refuse("DNS name", "dnsNames", name);
             }
@@ -75,7 +78,7 @@ impl AllowedNames {
                 || !self
                     .uri
                     .iter()
-                    .any(|pattern| matches(pattern, uri, id.as_str(), '/'))
+                    .any(|pattern| matches(pattern, uri, id.as_str(), URI_STOPS))
             {
                 return refuse("URI", "uris", uri);
             }
@@ -92,18 +95,18 @@ impl AllowedNames {
     }
 }
 
-/// Whether `text` fits `pattern`, where `*` stands for one or more characters other than `separator`.
-fn matches(pattern: &str, text: &str, id: &str, separator: char) -> bool {
+/// Whether `text` fits `pattern`, where `*` stands for one or more characters other than `stops`.
+fn matches(pattern: &str, text: &str, id: &str, stops: &str) -> bool {
     // The ID goes in after the pattern was split at its stars, so an ID cannot bring a star along.
     let pieces: Vec<String> = pattern
         .split('*')
         .map(|piece| piece.replace("${registrationId}", id))
         .collect();
-    fits(&pieces, text, separator)
+    fits(&pieces, text, stops)
 }
 
 /// Follows all ways to fit at once, so the time is bounded by pattern times text, whatever they say.
-fn fits(pieces: &[String], text: &str, separator: char) -> bool {
+fn fits(pieces: &[String], text: &str, stops: &str) -> bool {
     let bytes = text.as_bytes();
     // Where in the text the pieces so far can end.
     let mut ends = vec![false; bytes.len() + 1];
@@ -112,7 +115,7 @@ fn fits(pieces: &[String], text: &str, separator: char) -> bool {
         let starts = if number == 0 {
             ends
         } else {
-            after_star(&ends, bytes, separator)
+            after_star(&ends, bytes, stops)
         };
         ends = vec![false; bytes.len() + 1];
         for start in (0..=bytes.len()).filter(|start| starts[*start]) {
@@ -124,12 +127,12 @@ fn fits(pieces: &[String], text: &str, separator: char) -> bool {
     ends[bytes.len()]
 }
 
-/// Where a star can end that begins at one of these places and takes at least one character, but no separator.
-fn after_star(begins: &[bool], text: &[u8], separator: char) -> Vec<bool> {
+/// Where a star can end that begins at one of these places and takes at least one character, but no stop.
+fn after_star(begins: &[bool], text: &[u8], stops: &str) -> Vec<bool> {
     let mut ends = vec![false; begins.len()];
     let mut within = false;
     for (at, byte) in text.iter().enumerate() {
-        within = (within || begins[at]) && char::from(*byte) != separator;
+        within = (within || begins[at]) && !stops.contains(char::from(*byte));
         ends[at + 1] = within;
     }
     ends
@@ -248,11 +251,11 @@ mod tests {
                 .check(&names, &RegistrationId::parse("x").unwrap())
                 .is_err()
         );
-        assert!(matches("*a*b*c", "1a2b3c", "", '/') && !matches("*a*b*c", "1a/2b3c", "", '/'));
+        assert!(matches("*a*b*c", "1a2b3c", "", "/") && !matches("*a*b*c", "1a/2b3c", "", "/"));
         assert!(
-            matches("*", "a", "", '.')
-                && !matches("*", "", "", '.')
-                && matches("a*", "abc", "", '.')
+            matches("*", "a", "", ".")
+                && !matches("*", "", "", ".")
+                && matches("a*", "abc", "", ".")
         );
     }
 
@@ -276,6 +279,32 @@ mod tests {
                     .is_err(),
                 "{uri}"
             );
+        }
+    }
+
+    #[test]
+    fn a_star_in_a_uri_stays_within_its_part_of_it() {
+        let host = allowed(
+            &[],
+            &[],
+            &["https://*.example.com/", "https://example.com:*/"],
+        );
+        let passes = |uri: &str| {
+            let sans = SubjectAltNames {
+                uri: vec![uri.into()],
+                ..Default::default()
+            };
+            host.check(&sans, &RegistrationId::parse("x").unwrap())
+                .is_ok()
+        };
+        assert!(passes("https://a.example.com/") && passes("https://example.com:8443/"));
+        // Whoever reads these sees another host.
+        for uri in [
+            "https://evil.test?.example.com/",
+            "https://evil.test#.example.com/",
+            "https://example.com:x@evil.test/",
+        ] {
+            assert!(!passes(uri), "{uri}");
         }
     }
 
