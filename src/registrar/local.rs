@@ -11,7 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use super::{
     Keyring, Passwords, Rejection, Signer, compiled::Compiled, fresh::Fresh, key_secret_name,
     pace::Pace, pending::Protection, reserved::Reserved, server_key::ServerPair,
-    signer::random_serial,
+    signer::random_serial, turns::Turns,
 };
 use crate::{
     api::{CertificateAuthority, DeviceIdentity, EnrollmentGroup},
@@ -43,6 +43,7 @@ pub struct LocalRegistrar {
     pub(super) pace: Pace,
     pub(super) reserved: Reserved,
     pub(super) compiled: Compiled,
+    pub(super) turns: Turns,
     pub(super) server: RwLock<Option<Arc<ServerPair>>>,
 }
 
@@ -130,6 +131,7 @@ impl LocalRegistrar {
             pace: Pace::default(),
             reserved: Reserved::default(),
             compiled: Compiled::default(),
+            turns: Turns::default(),
             server: RwLock::default(),
             audit,
         }

@@ -26,6 +26,7 @@ mod signer;
 pub mod socket;
 mod to_the_end;
 mod tokens;
+mod turns;
 
 pub use crate::policy::authority_chain;
 pub use authority_certificate::AuthorityTemplate;

@@ -1,11 +1,6 @@
 //! Keys that the operator makes for devices outside (serverkeygen). RFC 7030 §4.4.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
-
-use tokio::{sync::Semaphore, time::timeout};
+use std::sync::{Arc, PoisonError};
 
 use super::{
     MadeKey, Rejection,
@@ -19,10 +14,6 @@ use crate::{
     },
     policy::{Asked, Device, Group, Purpose, Reason, Refusal, wanted_id},
 };
-
-/// How many keys are made at the same time, and how long others wait for their turn.
-static TURNS: Semaphore = Semaphore::const_new(2);
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The EST server's certificate with its issuers, leaf first, and its key.
 pub struct ServerPair {
@@ -73,16 +64,7 @@ impl LocalRegistrar {
             .transpose()?;
         self.check_key_is_worth_making(requester, csr, group, device)
             .await?;
-        let busy = || {
-            Refusal::new(
-                Reason::Overloaded,
-                "too many keys are being made: try again soon",
-            )
-        };
-        let _turn = timeout(PATIENCE, TURNS.acquire())
-            .await
-            .map_err(|_| busy())?
-            .map_err(|_| busy())?;
+        let _turn = self.turns.take(&requester.group).await?;
         let key = self.new_key(group.key_algorithm).await?;
         let made = match &wanted {
             None => MadeKey::Plain(key.to_pkcs8_der()),
