@@ -98,6 +98,7 @@ impl LocalRegistrar {
             Some(known) => Device::compile(&known)?,
             None => wanted,
         };
+        self.check_pace(&device, group)?;
         let asked = Asked::MadeKey {
             csr,
             key: csr.key(),

@@ -175,3 +175,24 @@ async fn no_key_is_made_for_a_device_that_gets_no_certificate() {
         .refuses(403, "Suspended", &[]);
     assert_eq!(scene.world.record("tiny-1").await.len(), 1);
 }
+
+#[tokio::test]
+async fn no_key_is_made_for_a_device_that_has_had_its_certificates() {
+    let scene = scene(open(), json!({})).await;
+    let slow = json!({
+        "profile": { "serverKeygen": "Enabled", "keyAlgorithm": "RSA-4096" },
+        "limits": { "certificatesPerHour": 1 },
+        "authentication": { "passwords": { "secretRef": { "name": "users" }, "registration": "Open", "existing": "Any" } },
+    });
+    let slow = scene.world.served_group("slow", slow).await;
+    let csr = Device::new("tiny-1").csr();
+    parts(&scene.user.keygen(&slow, &csr).await);
+    let start = std::time::Instant::now();
+    for _ in 0..40 {
+        let refused = scene.user.keygen(&slow, &csr).await;
+        refused.refuses(429, "RenewedTooOften", &["certificatesPerHour"]);
+    }
+    // As many keys of that size take several times as long.
+    let time = start.elapsed();
+    assert!(time.as_secs() < 6, "{time:?}");
+}
