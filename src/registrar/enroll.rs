@@ -215,11 +215,12 @@ impl LocalRegistrar {
         let device = Device::compile(&attempt.device)?;
         let group = self.group(&attempt.requester.group).await?;
         self.check_pace(&device, &group)?;
+        let share = self.begin_pace(&device, &group)?;
         self.use_up(attempt, &device).await?;
         let issued = self
             .issue(&attempt.device, &attempt.requester, attempt.asked())
             .await?;
-        self.count_pace(&device, &group);
+        share.count();
         trail.granted(issued.reason, ISSUED);
         let requester = &attempt.requester;
         tracing::info!(

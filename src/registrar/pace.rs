@@ -23,6 +23,32 @@ pub(super) struct Pace {
 struct Spent {
     level: f64,
     since: Instant,
+    /// Certificates that are being issued and not yet counted.
+    under_way: u32,
+}
+
+/// One certificate that is being issued. It counts if it was issued, and for nothing if it is dropped.
+pub(super) struct Share<'a> {
+    pace: &'a Pace,
+    uid: String,
+    limit: f64,
+}
+
+impl Share<'_> {
+    /// The certificate was issued.
+    pub(super) fn count(self) {
+        self.pace.count(&self.uid, self.limit, Instant::now());
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let all = &self.pace.spent;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spent) = all.get_mut(&self.uid) {
+            spent.under_way = spent.under_way.saturating_sub(1);
+        }
+    }
 }
 
 impl Spent {
@@ -45,18 +71,47 @@ impl Pace {
         Ok(())
     }
 
+    /// A share of the device's hour for a certificate that is to be issued, if there is one beside those that are under way.
+    fn begin(&self, uid: &str, limit: f64, now: Instant) -> Option<Share<'_>> {
+        let per_second = limit / HOUR.as_secs_f64();
+        let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_room(&mut all, uid, per_second, now);
+        let spent = all.entry(uid.into()).or_insert(Spent {
+            level: 0.0,
+            since: now,
+            under_way: 0,
+        });
+        if spent.drained(per_second, now) + f64::from(spent.under_way) + 1.0 > limit {
+            return None;
+        }
+        spent.under_way += 1;
+        Some(Share {
+            pace: self,
+            uid: uid.into(),
+            limit,
+        })
+    }
+
+    fn make_room(
+        &self,
+        all: &mut HashMap<String, Spent>,
+        uid: &str,
+        per_second: f64,
+        now: Instant,
+    ) {
+        if all.len() >= REMEMBERED && !all.contains_key(uid) {
+            all.retain(|_, spent| spent.under_way > 0 || spent.drained(per_second, now) > 0.0);
+        }
+    }
+
     /// Takes one from the device's hour.
     fn count(&self, uid: &str, limit: f64, now: Instant) {
         let per_second = limit / HOUR.as_secs_f64();
         let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED && !all.contains_key(uid) {
-            all.retain(|_, spent| spent.drained(per_second, now) > 0.0);
+        if let Some(spent) = all.get_mut(uid) {
+            spent.level = spent.drained(per_second, now) + 1.0;
+            spent.since = now;
         }
-        let level = all
-            .get(uid)
-            .map_or(0.0, |spent| spent.drained(per_second, now))
-            + 1.0;
-        all.insert(uid.into(), Spent { level, since: now });
     }
 }
 
@@ -79,10 +134,19 @@ impl LocalRegistrar {
         Err(rejection)
     }
 
-    /// Counts a certificate that the device got. What was refused, or answered again, counts for nothing.
-    pub(super) fn count_pace(&self, device: &Device, group: &Group) {
+    /// A share of the device's hour for a certificate that is to be issued. What is refused, or answered again, counts for
+    /// nothing.
+    pub(super) fn begin_pace(&self, device: &Device, group: &Group) -> Result<Share<'_>, Refusal> {
         let limit = f64::from(group.limits.certificates_per_hour);
-        self.pace.count(&device.uid, limit, Instant::now());
+        let share = self.pace.begin(&device.uid, limit, Instant::now());
+        share.ok_or_else(|| {
+            // Whether the others get theirs is soon known.
+            let message = format!(
+                "{} asks for several certificates at once: try again",
+                device.id
+            );
+            Refusal::new(Reason::Conflict, message)
+        })
     }
 }
 
@@ -96,6 +160,7 @@ mod tests {
         let minutes = |n: u64| start + Duration::from_secs(60 * n);
         for _ in 0..6 {
             assert_eq!(pace.check("a", 6.0, start), Ok(()));
+            pace.begin("a", 6.0, start).unwrap();
             pace.count("a", 6.0, start);
         }
         let wait = pace.check("a", 6.0, start).unwrap_err();
@@ -107,5 +172,20 @@ mod tests {
         assert_eq!(pace.check("a", 6.0, minutes(10)), Ok(()));
         pace.count("a", 6.0, minutes(10));
         assert!(pace.check("a", 6.0, minutes(11)).is_err());
+    }
+
+    #[test]
+    fn of_those_that_are_under_way_at_once_no_more_are_issued_than_the_hour_has() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        let mut shares: Vec<_> = (0..10).filter_map(|_| pace.begin("a", 6.0, now)).collect();
+        assert_eq!(shares.len(), 6);
+        // What failed leaves its share to another.
+        shares.pop();
+        shares.extend(pace.begin("a", 6.0, now));
+        assert!(shares.len() == 6 && pace.begin("a", 6.0, now).is_none());
+        for share in shares {
+            share.count();
+        }
+        assert!(pace.check("a", 6.0, now).is_err() && pace.begin("a", 6.0, now).is_none());
     }
 }
