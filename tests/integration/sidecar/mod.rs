@@ -2,6 +2,7 @@
 
 mod away;
 mod enrolment;
+mod rogue;
 mod search;
 mod secrets;
 mod socket;
