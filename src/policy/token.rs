@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jiff::{SignedDuration, Timestamp};
-use regex::Regex;
+use regex::bytes::Regex;
 use zeroize::Zeroizing;
 
 use super::{Reason, Refusal, RegistrationId, id_rule::whole_match};
@@ -176,7 +176,7 @@ impl Token {
         let refuse = |reason, message: String| Err(Refusal::new(reason, message));
         let fits = match &self.scope {
             Scope::Id(own) => own == id,
-            Scope::Pattern(pattern) => pattern.is_match(id.folded()),
+            Scope::Pattern(pattern) => pattern.is_match(id.folded().as_bytes()),
         };
         if !fits {
             return refuse(

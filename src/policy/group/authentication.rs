@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
+use regex::bytes::Regex;
 
 use crate::{
     api::{self, Existing, Registration},
@@ -95,7 +95,7 @@ impl PasswordRules {
             || self
                 .users
                 .iter()
-                .any(|rule| rule.name == user && rule.ids.is_match(id.folded()))
+                .any(|rule| rule.name == user && rule.ids.is_match(id.folded().as_bytes()))
     }
 }
 
