@@ -25,6 +25,8 @@ struct Spent {
     since: Instant,
     /// Certificates that are being issued and not yet counted.
     under_way: u32,
+    /// How fast it drains, which is the group's.
+    per_second: f64,
 }
 
 /// One certificate that is being issued. It counts if it was issued, and for nothing if it is dropped.
@@ -75,11 +77,12 @@ impl Pace {
     fn begin(&self, uid: &str, limit: f64, now: Instant) -> Option<Share<'_>> {
         let per_second = limit / HOUR.as_secs_f64();
         let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make_room(&mut all, uid, per_second, now);
+        make_room(&mut all, uid, now);
         let spent = all.entry(uid.into()).or_insert(Spent {
             level: 0.0,
             since: now,
             under_way: 0,
+            per_second,
         });
         if spent.drained(per_second, now) + f64::from(spent.under_way) + 1.0 > limit {
             return None;
@@ -92,18 +95,6 @@ impl Pace {
         })
     }
 
-    fn make_room(
-        &self,
-        all: &mut HashMap<String, Spent>,
-        uid: &str,
-        per_second: f64,
-        now: Instant,
-    ) {
-        if all.len() >= REMEMBERED && !all.contains_key(uid) {
-            all.retain(|_, spent| spent.under_way > 0 || spent.drained(per_second, now) > 0.0);
-        }
-    }
-
     /// Takes one from the device's hour.
     fn count(&self, uid: &str, limit: f64, now: Instant) {
         let per_second = limit / HOUR.as_secs_f64();
@@ -111,7 +102,15 @@ impl Pace {
         if let Some(spent) = all.get_mut(uid) {
             spent.level = spent.drained(per_second, now) + 1.0;
             spent.since = now;
+            spent.per_second = per_second;
         }
+    }
+}
+
+/// Clears out those with nothing to remember, each by the pace of its own group.
+fn make_room(all: &mut HashMap<String, Spent>, uid: &str, now: Instant) {
+    if all.len() >= REMEMBERED && !all.contains_key(uid) {
+        all.retain(|_, spent| spent.under_way > 0 || spent.drained(spent.per_second, now) > 0.0);
     }
 }
 
@@ -172,6 +171,21 @@ mod tests {
         assert_eq!(pace.check("a", 6.0, minutes(10)), Ok(()));
         pace.count("a", 6.0, minutes(10));
         assert!(pace.check("a", 6.0, minutes(11)).is_err());
+    }
+
+    #[test]
+    fn a_crowd_with_a_quick_pace_makes_nobody_forget_a_slow_one() {
+        let (pace, start) = (Pace::default(), Instant::now());
+        let one = |uid: &str, limit, now| {
+            drop(pace.begin(uid, limit, now));
+            pace.count(uid, limit, now);
+        };
+        one("slow", 1.0, start);
+        let later = start + Duration::from_secs(60);
+        for n in 0..REMEMBERED {
+            one(&n.to_string(), 3600.0, later);
+        }
+        assert!(pace.check("slow", 1.0, later).is_err());
     }
 
     #[test]
