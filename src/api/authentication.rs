@@ -162,6 +162,16 @@ pub struct RegistrationAuthority {
     #[schemars(length(min = 3, max = 1024))]
     #[x_kube(validation = Rule::new("self.contains('=')").message("registrationAuthorities[].subject must be a distinguished name such as 'CN=ra-1,O=Example'"))]
     pub subject: String,
+    /// How many certificates it may get for others in this group within an hour. Each replica of the operator counts for itself,
+    /// and from its own start. It bounds what can be done with an authority that was broken into, or in its name by whoever broke
+    /// into the EST server.
+    #[serde(default = "thousand")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub certificates_per_hour: i32,
+}
+
+const fn thousand() -> i32 {
+    1000
 }
 
 /// Whether unknown IDs may register.

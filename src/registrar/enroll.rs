@@ -214,13 +214,14 @@ impl LocalRegistrar {
         }
         let device = Device::compile(&attempt.device)?;
         let group = self.group(&attempt.requester.group).await?;
-        self.check_pace(&device, &group)?;
-        let share = self.begin_pace(&device, &group)?;
+        let principal = &attempt.requester.principal;
+        self.check_pace(&device, &group, principal)?;
+        let shares = self.begin_pace(&device, &group, principal)?;
         self.use_up(attempt, &device).await?;
         let issued = self
             .issue(&attempt.device, &attempt.requester, attempt.asked())
             .await?;
-        share.count();
+        shares.count();
         trail.granted(issued.reason, ISSUED);
         let requester = &attempt.requester;
         tracing::info!(

@@ -1,4 +1,5 @@
-//! How often one device may get a certificate over EST. What holds back a broken-into front end, and a client in a loop.
+//! How often one device may get a certificate over EST, and one registration authority for others. What holds back a broken-into
+//! front end, and a client in a loop.
 
 use std::{
     collections::HashMap,
@@ -7,13 +8,14 @@ use std::{
 };
 
 use super::{Rejection, local::LocalRegistrar};
-use crate::policy::{Device, Group, Reason, Refusal};
+use crate::policy::{Device, Group, Principal, Reason, Refusal};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// How many devices are remembered before those with nothing to remember are cleared out.
+/// How many are remembered before those with nothing to remember are cleared out.
 const REMEMBERED: usize = 16 * 1024;
 
-/// When each device got its certificates lately, by UID. Kept by this replica alone and lost when it ends.
+/// When each got its certificates lately: a device by UID, a registration authority by group and subject. Kept by this replica
+/// alone and lost when it ends.
 #[derive(Default)]
 pub(super) struct Pace {
     spent: Mutex<HashMap<String, Spent>>,
@@ -29,17 +31,36 @@ struct Spent {
     per_second: f64,
 }
 
+/// Somebody who has a number of certificates in an hour.
+struct Hour {
+    key: String,
+    limit: i32,
+    /// In words.
+    who: String,
+    /// The field with the limit.
+    setting: &'static str,
+}
+
+/// The shares of one certificate that is being issued: the device's, and that of a registration authority that asks for it.
+pub(super) struct Shares<'a>(Vec<Share<'a>>);
+
 /// One certificate that is being issued. It counts if it was issued, and for nothing if it is dropped.
-pub(super) struct Share<'a> {
+struct Share<'a> {
     pace: &'a Pace,
-    uid: String,
+    key: String,
     limit: f64,
 }
 
-impl Share<'_> {
+impl Shares<'_> {
     /// The certificate was issued.
     pub(super) fn count(self) {
-        self.pace.count(&self.uid, self.limit, Instant::now());
+        self.0.into_iter().for_each(Share::count);
+    }
+}
+
+impl Share<'_> {
+    fn count(self) {
+        self.pace.count(&self.key, self.limit, Instant::now());
     }
 }
 
@@ -47,7 +68,7 @@ impl Drop for Share<'_> {
     fn drop(&mut self) {
         let all = &self.pace.spent;
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(spent) = all.get_mut(&self.uid) {
+        if let Some(spent) = all.get_mut(&self.key) {
             spent.under_way = spent.under_way.saturating_sub(1);
         }
     }
@@ -60,12 +81,12 @@ impl Spent {
 }
 
 impl Pace {
-    /// Whether there is one left in the device's hour; the error is after which time there will be.
-    fn check(&self, uid: &str, limit: f64, now: Instant) -> Result<(), Duration> {
+    /// Whether there is one left in the hour; the error is after which time there will be.
+    fn check(&self, key: &str, limit: f64, now: Instant) -> Result<(), Duration> {
         let per_second = limit / HOUR.as_secs_f64();
         let all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let level = all
-            .get(uid)
+            .get(key)
             .map_or(0.0, |spent| spent.drained(per_second, now));
         if level + 1.0 > limit {
             return Err(Duration::from_secs_f64((level + 1.0 - limit) / per_second));
@@ -73,12 +94,12 @@ impl Pace {
         Ok(())
     }
 
-    /// A share of the device's hour for a certificate that is to be issued, if there is one beside those that are under way.
-    fn begin(&self, uid: &str, limit: f64, now: Instant) -> Option<Share<'_>> {
+    /// A share of the hour for a certificate that is to be issued, if there is one beside those that are under way.
+    fn begin(&self, key: &str, limit: f64, now: Instant) -> Option<Share<'_>> {
         let per_second = limit / HOUR.as_secs_f64();
         let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        make_room(&mut all, uid, now);
-        let spent = all.entry(uid.into()).or_insert(Spent {
+        make_room(&mut all, key, now);
+        let spent = all.entry(key.into()).or_insert(Spent {
             level: 0.0,
             since: now,
             under_way: 0,
@@ -90,16 +111,16 @@ impl Pace {
         spent.under_way += 1;
         Some(Share {
             pace: self,
-            uid: uid.into(),
+            key: key.into(),
             limit,
         })
     }
 
-    /// Takes one from the device's hour.
-    fn count(&self, uid: &str, limit: f64, now: Instant) {
+    /// Takes one from the hour.
+    fn count(&self, key: &str, limit: f64, now: Instant) {
         let per_second = limit / HOUR.as_secs_f64();
         let mut all = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(spent) = all.get_mut(uid) {
+        if let Some(spent) = all.get_mut(key) {
             spent.level = spent.drained(per_second, now) + 1.0;
             spent.since = now;
             spent.per_second = per_second;
@@ -108,44 +129,82 @@ impl Pace {
 }
 
 /// Clears out those with nothing to remember, each by the pace of its own group.
-fn make_room(all: &mut HashMap<String, Spent>, uid: &str, now: Instant) {
-    if all.len() >= REMEMBERED && !all.contains_key(uid) {
+fn make_room(all: &mut HashMap<String, Spent>, key: &str, now: Instant) {
+    if all.len() >= REMEMBERED && !all.contains_key(key) {
         all.retain(|_, spent| spent.under_way > 0 || spent.drained(spent.per_second, now) > 0.0);
     }
 }
 
+/// Against whose hours a certificate counts.
+fn hours(device: &Device, group: &Group, principal: &Principal) -> Vec<Hour> {
+    let mut hours = vec![Hour {
+        key: device.uid.clone(),
+        limit: group.limits.certificates_per_hour,
+        who: device.id.to_string(),
+        setting: "limits.certificatesPerHour",
+    }];
+    if let Principal::RegistrationAuthority { certificate } = principal {
+        let subject = certificate.subject();
+        let rules = group.registration_authorities.iter();
+        let limits = rules
+            .filter(|rule| rule.subject.same_text(subject))
+            .map(|rule| rule.certificates_per_hour);
+        hours.push(Hour {
+            key: format!("{}/{}/{subject}", group.namespace, group.name),
+            limit: limits.min().unwrap_or(0),
+            who: format!("the registration authority {subject}"),
+            setting: "authentication.registrationAuthorities[].certificatesPerHour",
+        });
+    }
+    hours
+}
+
 impl LocalRegistrar {
-    /// Refuses a device that has had its certificates for this hour.
-    pub(super) fn check_pace(&self, device: &Device, group: &Group) -> Result<(), Rejection> {
-        let limit = group.limits.certificates_per_hour;
-        let Err(wait) = self
-            .pace
-            .check(&device.uid, f64::from(limit), Instant::now())
-        else {
-            return Ok(());
-        };
-        let message = format!(
-            "{} has had {limit} certificates within an hour, which is the group's limits.certificatesPerHour: wait",
-            device.id
-        );
-        let mut rejection = Rejection::from(Refusal::new(Reason::RenewedTooOften, message));
-        rejection.retry_after = Some(wait);
-        Err(rejection)
+    /// Refuses those who have had their certificates for this hour.
+    pub(super) fn check_pace(
+        &self,
+        device: &Device,
+        group: &Group,
+        principal: &Principal,
+    ) -> Result<(), Rejection> {
+        for hour in hours(device, group, principal) {
+            let limit = f64::from(hour.limit);
+            let Err(wait) = self.pace.check(&hour.key, limit, Instant::now()) else {
+                continue;
+            };
+            let message = format!(
+                "{} has had {} certificates within an hour, which is the group's {}: wait",
+                hour.who, hour.limit, hour.setting
+            );
+            let mut rejection = Rejection::from(Refusal::new(Reason::RenewedTooOften, message));
+            rejection.retry_after = Some(wait);
+            return Err(rejection);
+        }
+        Ok(())
     }
 
-    /// A share of the device's hour for a certificate that is to be issued. What is refused, or answered again, counts for
-    /// nothing.
-    pub(super) fn begin_pace(&self, device: &Device, group: &Group) -> Result<Share<'_>, Refusal> {
-        let limit = f64::from(group.limits.certificates_per_hour);
-        let share = self.pace.begin(&device.uid, limit, Instant::now());
-        share.ok_or_else(|| {
-            // Whether the others get theirs is soon known.
-            let message = format!(
-                "{} asks for several certificates at once: try again",
-                device.id
-            );
-            Refusal::new(Reason::Conflict, message)
-        })
+    /// Shares of the hours for a certificate that is to be issued. What is refused, or answered again, counts for nothing.
+    pub(super) fn begin_pace(
+        &self,
+        device: &Device,
+        group: &Group,
+        principal: &Principal,
+    ) -> Result<Shares<'_>, Refusal> {
+        let begin = |hour: Hour| {
+            let share = self
+                .pace
+                .begin(&hour.key, f64::from(hour.limit), Instant::now());
+            share.ok_or_else(|| {
+                // Whether the others get theirs is soon known.
+                let message = format!(
+                    "{} asks for several certificates at once: try again",
+                    hour.who
+                );
+                Refusal::new(Reason::Conflict, message)
+            })
+        };
+        let shares = hours(device, group, principal).into_iter().map(begin);
+        Ok(Shares(shares.collect::<Result<_, _>>()?))
     }
 }
 
@@ -176,9 +235,9 @@ mod tests {
     #[test]
     fn a_crowd_with_a_quick_pace_makes_nobody_forget_a_slow_one() {
         let (pace, start) = (Pace::default(), Instant::now());
-        let one = |uid: &str, limit, now| {
-            drop(pace.begin(uid, limit, now));
-            pace.count(uid, limit, now);
+        let one = |key: &str, limit, now| {
+            drop(pace.begin(key, limit, now));
+            pace.count(key, limit, now);
         };
         one("slow", 1.0, start);
         let later = start + Duration::from_secs(60);

@@ -98,7 +98,7 @@ impl LocalRegistrar {
             Some(known) => Device::compile(&known)?,
             None => wanted,
         };
-        self.check_pace(&device, group)?;
+        self.check_pace(&device, group, &requester.principal)?;
         let asked = Asked::MadeKey {
             csr,
             key: csr.key(),

@@ -76,6 +76,8 @@ pub struct AuthorityRule {
     pub authority: String,
     /// The subject of its certificate.
     pub subject: Name,
+    /// How many certificates it may get within an hour.
+    pub certificates_per_hour: i32,
 }
 
 impl PasswordRules {
@@ -200,6 +202,7 @@ impl AuthorityRule {
                     format!("subject {:?}: {e}", authority.subject),
                 )
             })?,
+            certificates_per_hour: authority.certificates_per_hour,
         })
     }
 }

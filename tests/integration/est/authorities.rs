@@ -74,6 +74,37 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
 }
 
 #[tokio::test]
+async fn a_registration_authority_has_so_many_certificates_for_others_within_an_hour() {
+    let listed = json!([{ "authorityRef": { "name": "ca" }, "subject": "CN=ra-1", "certificatesPerHour": 2 }]);
+    let more = json!({ "authentication": { "registrationAuthorities": listed } });
+    let scene = scene(json!({}), more).await;
+    let users =
+        json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
+    let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
+    let ras = scene.world.served_group("ras", ras).await;
+    let ra = Device::new("ra-1");
+    let certificate = scene.user.enroll(&ras, &ra.csr()).await.certificate();
+    let client = scene.anonymous.certificate(&certificate, &ra.key);
+    let meters: Vec<_> = (0..5)
+        .map(|n| Device::new(&format!("meter-{n}")).csr())
+        .collect();
+    // All at once, as whoever stole it would.
+    let replies = futures::future::join_all(meters.iter().map(|csr| client.enroll("", csr))).await;
+    let granted = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(granted, 2, "{replies:?}");
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        assert!([429, 503].contains(&reply.status), "{reply:?}");
+    }
+    let late = client.enroll("", &Device::new("meter-9").csr()).await;
+    let words = [
+        "registration authority CN=ra-1",
+        "registrationAuthorities[].certificatesPerHour",
+    ];
+    late.refuses(429, "RenewedTooOften", &words);
+    assert!(late.header("Retry-After").is_some());
+}
+
+#[tokio::test]
 async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
     let scene = scene(open(), json!({})).await;
     let world = &scene.world;
@@ -123,7 +154,7 @@ async fn an_edge_ca_comes_from_a_profile_made_for_it_and_from_nowhere_else() {
     scene.user.enroll(&label("tight"), &other).await.refuses(
         403,
         "AuthorityNotAllowed",
-        &["pathLength 0", "more room"],
+        &["pathLength 0", "a greater one"],
     );
 }
 
