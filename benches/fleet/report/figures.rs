@@ -142,5 +142,5 @@ pub const HALF_LOAD_BARE_SPREAD: Figure = figure(
 pub const HALF_LOAD_TO_BARE: Figure = figure(
     "EST renewal at half load: p99 / p99 of the writes alone",
     "ratio",
-    Bar::None,
+    Bar::MedianAtMost(2.0),
 );
