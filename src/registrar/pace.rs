@@ -89,7 +89,9 @@ impl Pace {
             .get(key)
             .map_or(0.0, |spent| spent.drained(per_second, now));
         if level + 1.0 > limit {
-            return Err(Duration::from_secs_f64((level + 1.0 - limit) / per_second));
+            // Where the limit is none at all, that is never.
+            let wait = Duration::try_from_secs_f64((level + 1.0 - limit) / per_second);
+            return Err(wait.unwrap_or(HOUR));
         }
         Ok(())
     }
@@ -151,6 +153,7 @@ fn hours(device: &Device, group: &Group, principal: &Principal) -> Vec<Hour> {
             .map(|rule| rule.certificates_per_hour);
         hours.push(Hour {
             key: format!("{}/{}/{subject}", group.namespace, group.name),
+            // It may have been taken off the list after it was let in.
             limit: limits.min().unwrap_or(0),
             who: format!("the registration authority {subject}"),
             setting: "authentication.registrationAuthorities[].certificatesPerHour",
@@ -230,6 +233,13 @@ mod tests {
         assert_eq!(pace.check("a", 6.0, minutes(10)), Ok(()));
         pace.count("a", 6.0, minutes(10));
         assert!(pace.check("a", 6.0, minutes(11)).is_err());
+    }
+
+    #[test]
+    fn who_may_have_none_is_refused_and_told_when_to_ask_again() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        assert_eq!(pace.check("a", 0.0, now), Err(HOUR));
+        assert!(pace.begin("a", 0.0, now).is_none());
     }
 
     #[test]
