@@ -214,9 +214,7 @@ impl LocalRegistrar {
         }
         let device = Device::compile(&attempt.device)?;
         let group = self.group(&attempt.requester.group).await?;
-        let principal = &attempt.requester.principal;
-        self.check_pace(&device, &group, principal)?;
-        let shares = self.begin_pace(&device, &group, principal)?;
+        let shares = self.begin_pace(&device, &group, &attempt.requester.principal)?;
         self.use_up(attempt, &device).await?;
         let issued = self
             .issue(&attempt.device, &attempt.requester, attempt.asked())

@@ -170,30 +170,34 @@ impl LocalRegistrar {
         group: &Group,
         principal: &Principal,
     ) -> Result<(), Rejection> {
-        for hour in hours(device, group, principal) {
-            let limit = f64::from(hour.limit);
-            let Err(wait) = self.pace.check(&hour.key, limit, Instant::now()) else {
-                continue;
-            };
-            let message = format!(
-                "{} has had {} certificates within an hour, which is the group's {}: wait",
-                hour.who, hour.limit, hour.setting
-            );
-            let mut rejection = Rejection::from(Refusal::new(Reason::RenewedTooOften, message));
-            rejection.retry_after = Some(wait);
-            return Err(rejection);
-        }
-        Ok(())
+        hours(device, group, principal)
+            .iter()
+            .try_for_each(|hour| self.check_hour(hour))
     }
 
-    /// Shares of the hours for a certificate that is to be issued. What is refused, or answered again, counts for nothing.
+    fn check_hour(&self, hour: &Hour) -> Result<(), Rejection> {
+        let limit = f64::from(hour.limit);
+        let Err(wait) = self.pace.check(&hour.key, limit, Instant::now()) else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} has had {} certificates within an hour, which is the group's {}: wait",
+            hour.who, hour.limit, hour.setting
+        );
+        let mut rejection = Rejection::from(Refusal::new(Reason::RenewedTooOften, message));
+        rejection.retry_after = Some(wait);
+        Err(rejection)
+    }
+
+    /// Shares of the hours for a certificate that is to be issued, unless those hours are spent. What is refused, or answered
+    /// again, counts for nothing.
     pub(super) fn begin_pace(
         &self,
         device: &Device,
         group: &Group,
         principal: &Principal,
-    ) -> Result<Shares<'_>, Refusal> {
-        let begin = |hour: Hour| {
+    ) -> Result<Shares<'_>, Rejection> {
+        let begin = |hour: &Hour| {
             let share = self
                 .pace
                 .begin(&hour.key, f64::from(hour.limit), Instant::now());
@@ -206,8 +210,10 @@ impl LocalRegistrar {
                 Refusal::new(Reason::Conflict, message)
             })
         };
-        let shares = hours(device, group, principal).into_iter().map(begin);
-        Ok(Shares(shares.collect::<Result<_, _>>()?))
+        let hours = hours(device, group, principal);
+        hours.iter().try_for_each(|hour| self.check_hour(hour))?;
+        let shares: Result<_, Refusal> = hours.iter().map(begin).collect();
+        Ok(Shares(shares?))
     }
 }
 
