@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{LocalRef, lifespan};
+use super::shared::{LocalRef, lifespan, thousand};
 
 /// The ways to authenticate over EST, beside a certificate on the device's own record. Each is off when absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -168,10 +168,6 @@ pub struct RegistrationAuthority {
     #[serde(default = "thousand")]
     #[schemars(range(min = 1, max = 1000000))]
     pub certificates_per_hour: i32,
-}
-
-const fn thousand() -> i32 {
-    1000
 }
 
 /// Whether unknown IDs may register.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     authentication::Authentication,
     profile::Profile,
-    shared::{Condition, LocalRef, share},
+    shared::{Condition, LocalRef, share, thousand},
 };
 
 /// The rules for a group of devices.
@@ -184,10 +184,6 @@ impl Default for Limits {
 
 const fn sixty() -> i32 {
     60
-}
-
-const fn thousand() -> i32 {
-    1000
 }
 
 /// Which registration IDs may be in a group, and how they follow from the common names of CSRs.

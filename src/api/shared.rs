@@ -21,6 +21,10 @@ pub(super) fn share() -> Rule {
 /// The pattern of an object name (RFC 1123 subdomain).
 pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
+pub(super) const fn thousand() -> i32 {
+    1000
+}
+
 /// An object in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct LocalRef {
