@@ -1,7 +1,18 @@
 //! Which registration ID a bootstrap certificate may claim.
 
+use std::fmt;
+
 use super::{Group, IdMapping, Reason, Refusal, RegistrationId, view};
 use crate::pki::{Certificate, Csr};
+
+/// The refusal of a bootstrap certificate that belongs to another ID than the one that it asks for.
+pub fn pinned(owner: impl fmt::Display, id: &RegistrationId) -> Refusal {
+    let message = format!(
+        "the bootstrap certificate belongs to the registration ID {owner}, so it cannot claim {id} until somebody deletes its \
+         BootstrapClaim"
+    );
+    Refusal::new(Reason::BootstrapPinned, message)
+}
 
 impl Group {
     /// The one ID that a bootstrap certificate may claim with this CSR.

@@ -37,6 +37,7 @@ pub use authorize::{
     Asked, KeyHolder, Outcome, Purpose, Situation, approval_key, authorize, explain, key_in_use,
     may_register,
 };
+pub use bootstrap::pinned;
 pub use condition::{Statement, set_condition};
 pub use device::{Approved, Device, Origin, Pending, Recorded};
 pub use expression::{Expression, Variable};

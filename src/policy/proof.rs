@@ -144,10 +144,7 @@ pub fn bootstrap_rules<'g>(
         .bootstrap
         .as_ref()
         .ok_or_else(|| unknown("the client certificate is on no device's record here: enrol first, without it, by password or token"))?;
-    if rules.denies(certificate) {
-        let message = "this bootstrap certificate is on the group's list of denied ones";
-        return Err(Refusal::new(Reason::BootstrapDenied, message));
-    }
+    rules.check_not_denied(certificate)?;
     Ok(rules)
 }
 

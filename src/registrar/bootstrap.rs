@@ -11,7 +11,9 @@ use crate::{
     api::{BootstrapClaim, BootstrapClaimSpec, DeviceIdentity, LocalRef},
     cluster::{ApiError, Outcome},
     pki::Certificate,
-    policy::{BootstrapRules, Device, Group, Principal, Reason, Refusal, RegistrationId, proof},
+    policy::{
+        BootstrapRules, Device, Group, Principal, Reason, Refusal, RegistrationId, pinned, proof,
+    },
 };
 
 impl LocalRegistrar {
@@ -123,15 +125,12 @@ impl LocalRegistrar {
         }
         match self.read_claim(&device.namespace, certificate).await? {
             Some(other) if other.spec.registration_id == device.id.folded() => Ok(()),
-            Some(other) => Err(Refusal::new(
-                Reason::BootstrapPinned,
-                format!(
-                    "the bootstrap certificate belongs to the registration ID {}, so it cannot claim {} until somebody deletes its BootstrapClaim",
-                    other.spec.registration_id, device.id
-                ),
+            Some(other) => Err(pinned(other.spec.registration_id, &device.id).into()),
+            None => Err(Refusal::new(
+                Reason::Conflict,
+                "the claim of the bootstrap certificate was deleted just now",
             )
             .into()),
-            None => Err(Refusal::new(Reason::Conflict, "the claim of the bootstrap certificate was deleted just now").into()),
         }
     }
 }

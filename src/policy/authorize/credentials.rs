@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use super::{Principal, Purpose, Reason, Refusal, RegistrationId, Situation, refuse};
 use crate::{
     api::{Existing, Registration},
-    policy::{Group, Recorded, TokenUse},
+    policy::{Group, Recorded, TokenUse, pinned},
 };
 
 /// How long a password user may retry with a new key after an answer was lost.
@@ -93,12 +93,8 @@ pub(super) fn may_claim(s: &Situation<'_>) -> Result<(), Refusal> {
                     "a bootstrap certificate came without a CSR".into(),
                 );
             };
-            let rules = s.group.bootstrap.as_ref();
-            if rules.is_some_and(|rules| rules.denies(certificate)) {
-                return refuse(
-                    Reason::BootstrapDenied,
-                    "this bootstrap certificate is on the group's list of denied ones".into(),
-                );
+            if let Some(rules) = &s.group.bootstrap {
+                rules.check_not_denied(certificate)?;
             }
             let mapped = s.group.bootstrap_id(certificate, csr)?;
             if mapped != *id {
@@ -115,12 +111,7 @@ pub(super) fn may_claim(s: &Situation<'_>) -> Result<(), Refusal> {
                 .find(|other| *other != id)
             {
                 None => Ok(()),
-                Some(other) => refuse(
-                    Reason::BootstrapPinned,
-                    format!(
-                        "the bootstrap certificate belongs to the registration ID {other}, so it cannot claim {id} until somebody deletes its BootstrapClaim"
-                    ),
-                ),
+                Some(other) => Err(pinned(other, id)),
             }
         }
     }

@@ -153,13 +153,15 @@ impl BootstrapRules {
             denied: denied.collect::<Result<_, _>>()?,
         })
     }
-}
 
-impl BootstrapRules {
-    /// Whether a certificate may not be used, in whichever way its signature is written.
-    pub fn denies(&self, certificate: &Certificate) -> bool {
+    /// Refuses a certificate that may not be used, in whichever way its signature is written.
+    pub fn check_not_denied(&self, certificate: &Certificate) -> Result<(), Refusal> {
         let denied = |form: &Certificate| self.denied.contains(&form.fingerprint());
-        denied(certificate) || certificate.twin().as_ref().is_some_and(denied)
+        if denied(certificate) || certificate.twin().as_ref().is_some_and(denied) {
+            let message = "this bootstrap certificate is on the group's list of denied ones";
+            return Err(Refusal::new(Reason::BootstrapDenied, message));
+        }
+        Ok(())
     }
 }
 
