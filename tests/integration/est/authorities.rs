@@ -1,20 +1,27 @@
 //! Registration authorities, and devices that are certificate authorities.
 
 use devicecert::api::{DeviceIdentity, DeviceState};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{open, scene};
-use crate::harness::{Device, Facts, authority, group, run_in};
+use super::{Scene, open, scene};
+use crate::harness::{Device, Facts, authority, group, merge, run_in};
 
-#[tokio::test]
-async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
-    let listed = json!([{ "authorityRef": { "name": "ca" }, "subject": "CN=ra-1" }]);
-    let more = json!({ "authentication": { "registrationAuthorities": listed } });
-    let scene = scene(json!({}), more).await;
+/// A group that lists ra-1, with `more` said of it, and the label of the group in which it gets its certificate.
+async fn with_authority(more: Value) -> (Scene, String) {
+    let mut listed = json!({ "authorityRef": { "name": "ca" }, "subject": "CN=ra-1" });
+    merge(&mut listed, more);
+    let listed = json!({ "authentication": { "registrationAuthorities": [listed] } });
+    let scene = scene(json!({}), listed).await;
     let users =
         json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
     let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
-    let ras = scene.world.served_group("ras", ras).await;
+    let label = scene.world.served_group("ras", ras).await;
+    (scene, label)
+}
+
+#[tokio::test]
+async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
+    let (scene, ras) = with_authority(json!({})).await;
     let closed = scene.world.served_group("closed", json!({})).await;
     let (ra, other_ra) = (Device::new("ra-1"), Device::new("ra-2"));
     let certificate = scene.user.enroll(&ras, &ra.csr()).await.certificate();
@@ -75,13 +82,7 @@ async fn a_listed_registration_authority_enrols_others_in_its_groups_only() {
 
 #[tokio::test]
 async fn a_registration_authority_has_so_many_certificates_for_others_within_an_hour() {
-    let listed = json!([{ "authorityRef": { "name": "ca" }, "subject": "CN=ra-1", "certificatesPerHour": 2 }]);
-    let more = json!({ "authentication": { "registrationAuthorities": listed } });
-    let scene = scene(json!({}), more).await;
-    let users =
-        json!({ "passwords": { "secretRef": { "name": "users" }, "registration": "Open" } });
-    let ras = json!({ "authentication": users, "profile": { "registrationAuthority": true } });
-    let ras = scene.world.served_group("ras", ras).await;
+    let (scene, ras) = with_authority(json!({ "certificatesPerHour": 2 })).await;
     let ra = Device::new("ra-1");
     let certificate = scene.user.enroll(&ras, &ra.csr()).await.certificate();
     let client = scene.anonymous.certificate(&certificate, &ra.key);
