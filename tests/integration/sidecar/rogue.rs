@@ -127,9 +127,13 @@ async fn with_a_certificate_that_it_has_seen_it_gets_that_device_and_no_more_tha
     let many: Vec<_> = (1..=100)
         .map(|id| ask(id, None, &Device::new("d1").csr()))
         .collect();
-    let answers = rogue(&scene, &many);
+    let mut answers = rogue(&scene, &many);
+    // Those that got in one another's way may have left a part of the hour: it goes to the few that come after them.
+    for few in many[..6].chunks(3) {
+        answers.extend(rogue(&scene, few));
+    }
     let granted = answers.iter().filter(|(kind, _)| *kind == ENROLLED).count();
-    assert_eq!((answers.len(), granted), (100, 5));
+    assert_eq!((answers.len(), granted), (106, 5));
     let device: DeviceIdentity = scene.world.get("d1").await;
     assert_eq!(device.status.unwrap().previous.len(), 5);
 }
